@@ -1,0 +1,55 @@
+"""Fine-tuned text classifiers at the lowest latency and the highest throughput, without torch.
+
+    import onnxpress
+
+    clf = onnxpress.load("artifact/")
+    clf("great film")          # Prediction(label="positive", score=0.99)
+"""
+
+from onnxpress.classifier import Classifier, load
+from onnxpress.encoder import Text
+from onnxpress.errors import (
+    ArtifactError,
+    ArtifactIntegrityError,
+    ArtifactNotFoundError,
+    ArtifactSchemaError,
+    CheckFailedError,
+    CheckpointError,
+    ConfigError,
+    DeviceUnavailableError,
+    MissingDependencyError,
+    OnnxpressError,
+    OutputExistsError,
+    PrecisionUnavailableError,
+    TextEncodingError,
+    TextError,
+    TextTooLongError,
+    TextTypeError,
+)
+from onnxpress.predictions import Prediction
+
+__all__ = [
+    "ArtifactError",
+    "ArtifactIntegrityError",
+    "ArtifactNotFoundError",
+    "ArtifactSchemaError",
+    "CheckFailedError",
+    "CheckpointError",
+    "Classifier",
+    "ConfigError",
+    "DeviceUnavailableError",
+    "MissingDependencyError",
+    "OnnxpressError",
+    "OutputExistsError",
+    "PrecisionUnavailableError",
+    "Prediction",
+    "Text",
+    "TextEncodingError",
+    "TextError",
+    "TextTooLongError",
+    "TextTypeError",
+    "__version__",
+    "load",
+]
+
+__version__ = "0.1.0"

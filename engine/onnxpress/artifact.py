@@ -1,0 +1,89 @@
+"""Reading an artifact's files: only those inside it, and only as they were exported."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from onnxpress.errors import ArtifactIntegrityError, ConfigError, PrecisionUnavailableError
+from onnxpress.manifest import FileRecord, Manifest, Variant, read_manifest
+
+__all__ = ["Artifact", "open_artifact", "record_of"]
+
+_CHUNK: Final = 2**20
+_PRECISIONS: Final = ("fp32", "fp16", "int8")
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """An opened artifact, whose files are handed out once they have been proved unchanged."""
+
+    path: Path
+    manifest: Manifest
+
+    def verified(self, name: str) -> Path:
+        """The path of the file `name`, after hashing it against the manifest in constant memory.
+
+        Raises:
+            ArtifactIntegrityError: The file is missing, lies outside the directory, or has changed.
+        """
+        path, expected = self.path / name, self.manifest.files[name]
+        try:
+            resolved = path.resolve(strict=True)
+            inside = resolved.is_file() and resolved.parent == self.path.resolve()
+            found = record_of(resolved) if inside else None
+        except (OSError, RuntimeError) as error:
+            raise ArtifactIntegrityError(path, f"cannot be read ({error}). Export again.") from error
+        if found is None:
+            raise ArtifactIntegrityError(path, "is not a file inside the artifact. Export again.")
+        if found != expected:
+            raise ArtifactIntegrityError(
+                path,
+                f"has changed since the export ({found.bytes:,} bytes, SHA-256 {found.sha256[:12]}…; exported with "
+                f"{expected.bytes:,} bytes, {expected.sha256[:12]}…). Export again.",
+            )
+        return resolved
+
+    def read(self, name: str) -> bytes:
+        """The content of the file `name`, once `verified`."""
+        return self.verified(name).read_bytes()
+
+    def variant(self, precision: str) -> Variant:
+        """The variant of `precision`; "auto" is fp32, which runs everywhere, or the only one there is.
+
+        Raises:
+            ConfigError: There is no such precision.
+            PrecisionUnavailableError: The artifact holds no such variant.
+        """
+        held = {variant.precision: variant for variant in self.manifest.variants}
+        if precision == "auto":
+            return held.get("fp32", self.manifest.variants[0])
+        if precision not in _PRECISIONS:
+            raise ConfigError(f"precision must be auto, {' or '.join(_PRECISIONS)}, got {precision!r}")
+        if precision not in held:
+            raise PrecisionUnavailableError(
+                self.path, f"holds no {precision} variant (it has {', '.join(held)}). Pass precision='auto'."
+            )
+        return held[precision]
+
+
+def open_artifact(path: Path) -> Artifact:
+    """Open the artifact in the directory `path`: its manifest is read, no other file yet.
+
+    Raises:
+        ArtifactNotFoundError: There is none.
+        ArtifactSchemaError: Its manifest cannot be read.
+    """
+    return Artifact(path, read_manifest(path))
+
+
+def record_of(path: Path) -> FileRecord:
+    """Size and SHA-256 of the file at `path`, read in constant memory."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return FileRecord(sha256=digest.hexdigest(), bytes=size)

@@ -1,0 +1,237 @@
+"""Texts to predictions: encoder, planner, session and predictions joined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, get_args, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpress.artifact import open_artifact
+from onnxpress.cpu import available_cpus
+from onnxpress.encoder import Encoder, Text
+from onnxpress.errors import ArtifactIntegrityError, ConfigError
+from onnxpress.manifest import Manifest
+from onnxpress.planner import plan_batches
+from onnxpress.predictions import Prediction, activate, best_labels, top_labels
+from onnxpress.session import Device, Session, resolve_device
+
+__all__ = ["Classifier", "OptimizeFor", "load"]
+
+OptimizeFor = Literal["latency", "throughput"]
+
+_MAX_TOKENS: Final = 1_024
+_MAX_CHARACTERS: Final = 100_000
+_CHUNK: Final = 4_096
+
+
+class Classifier:
+    """A loaded classifier, made by `load`. Safe to share between threads; close it, or use it in a `with`.
+
+    Attributes:
+        labels: Label names, in the order of the logits.
+        device: Where it runs: "cpu" or "cuda".
+        precision: What it runs: "fp32", "fp16" or "int8".
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        encoder: Encoder,
+        session: Session,
+        *,
+        device: Device,
+        precision: str,
+        workers: int,
+        max_tokens: int,
+    ) -> None:
+        self.labels = manifest.labels
+        self.device = device
+        self.precision = precision
+        self._problem_type = manifest.problem_type
+        self._encoder = encoder
+        self._session = session
+        self._workers = workers
+        self._max_tokens = max_tokens
+        self._pool = ThreadPoolExecutor(workers, "onnxpress") if workers > 1 else None
+        self._closed = False
+
+    @overload
+    def __call__(self, texts: Text, *, top_k: None = None) -> Prediction: ...
+    @overload
+    def __call__(self, texts: Text, *, top_k: int) -> list[Prediction]: ...
+    @overload
+    def __call__(self, texts: Sequence[Text], *, top_k: None = None) -> list[Prediction]: ...
+    @overload
+    def __call__(self, texts: Sequence[Text], *, top_k: int) -> list[list[Prediction]]: ...
+
+    def __call__(
+        self, texts: Text | Sequence[Text], *, top_k: int | None = None
+    ) -> Prediction | list[Prediction] | list[list[Prediction]]:
+        """Classify one text, or a sequence of them in order.
+
+        A str is a text, a tuple of two str a sentence pair; anything else is a sequence of these.
+
+        Args:
+            texts: What to classify.
+            top_k: None for the best label alone, or how many labels to return, best first.
+
+        Raises:
+            ConfigError: `top_k` is below 1.
+            TextError: A text cannot be classified; none is.
+        """
+        if isinstance(texts, (str, tuple)):
+            return self._predict([texts], top_k)[0]
+        return self._predict(texts, top_k)
+
+    def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
+        """Raw scores, float32 [len(texts), len(labels)], in input order.
+
+        Raises:
+            TextError: A text cannot be classified; none is. Lengths are checked before tokenization.
+        """
+        if self._closed:
+            raise ConfigError("this classifier is closed. Load the artifact again.")
+        rows = self._encoder.encode(texts)
+        logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+
+        def run(batch: NDArray[np.intp]) -> None:
+            logits[batch] = self._session.run(rows.inputs(batch, self._session.input_names))
+
+        batches = plan_batches(rows.lengths, max_tokens=self._max_tokens, workers=self._workers)
+        if self._pool is None or len(batches) < 2:
+            for batch in batches:
+                run(batch)
+        else:
+            for future in [self._pool.submit(run, batch) for batch in batches]:
+                future.result()
+        return logits
+
+    def probabilities(self, texts: Sequence[Text]) -> NDArray[np.float32]:
+        """Scores, float32 [len(texts), len(labels)], in input order.
+
+        Softmax for one label, sigmoid for many, the raw value for regression. Raises as `logits` does.
+        """
+        return activate(self.logits(texts), self._problem_type)
+
+    def stream(self, texts: Iterable[Text], *, chunk: int = _CHUNK) -> Iterator[Prediction]:
+        """Classify an endless iterable in constant memory, in order, `chunk` texts at a time.
+
+        Raises:
+            ConfigError: `chunk` is below 1.
+            TextError: A text cannot be classified; predictions of the chunks before it were yielded.
+        """
+        if chunk < 1:
+            raise ConfigError(f"chunk must be at least 1, got {chunk}")
+        remaining = iter(texts)
+        while window := list(islice(remaining, chunk)):
+            yield from self(window)
+
+    def close(self) -> None:
+        """Stop the workers; later calls raise. Calls under way finish first."""
+        self._closed = True
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def __enter__(self) -> Classifier:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @overload
+    def _predict(self, texts: Sequence[Text], top_k: None) -> list[Prediction]: ...
+    @overload
+    def _predict(self, texts: Sequence[Text], top_k: int) -> list[list[Prediction]]: ...
+    @overload
+    def _predict(
+        self, texts: Sequence[Text], top_k: int | None
+    ) -> list[Prediction] | list[list[Prediction]]: ...
+
+    def _predict(
+        self, texts: Sequence[Text], top_k: int | None
+    ) -> list[Prediction] | list[list[Prediction]]:
+        if top_k is not None and top_k < 1:
+            raise ConfigError(f"top_k must be at least 1, got {top_k}")
+        scores = self.probabilities(texts)
+        return best_labels(scores, self.labels) if top_k is None else top_labels(scores, self.labels, top_k)
+
+
+def load(
+    path: str | PathLike[str],
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    optimize_for: OptimizeFor = "latency",
+    threads: int | None = None,
+    max_tokens: int = _MAX_TOKENS,
+    max_characters: int = _MAX_CHARACTERS,
+    spinning: bool = True,
+) -> Classifier:
+    """Load the artifact in the directory `path`, after checking each file's hash.
+
+    Args:
+        path: An artifact, as `onnxpress export` writes it.
+        device: "cpu", "cuda", or "auto": CUDA where this onnxruntime has it, else the CPU.
+        precision: "fp32", "fp16", "int8", or "auto".
+        optimize_for: "latency" puts all threads into one run; "throughput" runs a batch on each thread.
+        threads: CPU threads to use; None for the CPUs this process may use.
+        max_tokens: Tokens a batch may have.
+        max_characters: Characters a text may have; a longer one raises TextTooLongError.
+        spinning: Whether threads of a run wait by spinning: faster alone, but unkind to other work on the machine.
+
+    Raises:
+        ArtifactError: There is no artifact, or it is not as it was exported.
+        ConfigError: A setting is outside its range.
+        DeviceUnavailableError: `device` cannot run here.
+        MissingDependencyError: onnxruntime is not installed.
+    """
+    if optimize_for not in get_args(OptimizeFor):
+        raise ConfigError(f"optimize_for must be latency or throughput, got {optimize_for!r}")
+    cpus = available_cpus() if threads is None else threads
+    for name, value in (("threads", cpus), ("max_tokens", max_tokens), ("max_characters", max_characters)):
+        if value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}")
+    artifact = open_artifact(Path(path))
+    manifest = artifact.manifest
+    variant = artifact.variant(precision)
+    runs_on = resolve_device(device)
+    for weights in variant.weights:
+        artifact.verified(weights)
+    workers = cpus if optimize_for == "throughput" else 1
+    session = Session(
+        artifact.read(variant.unpadded_graph),
+        artifact.path.resolve(),
+        device=runs_on,
+        threads=1 if optimize_for == "throughput" else cpus,
+        spinning=spinning,
+    )
+    from tokenizers import Tokenizer  # after the cheap checks: their errors should not wait for it
+
+    try:
+        tokenizer = Tokenizer.from_buffer(artifact.read("tokenizer.json"))
+    except ValueError as error:
+        raise ArtifactIntegrityError(artifact.path / "tokenizer.json", f"is no tokenizer ({error}).") from error
+    encoder = Encoder(
+        tokenizer,
+        max_length=manifest.max_length,
+        truncation_side=manifest.truncation_side,
+        max_characters=max_characters,
+    )
+    return Classifier(
+        manifest,
+        encoder,
+        session,
+        device=runs_on,
+        precision=variant.precision,
+        workers=workers,
+        max_tokens=max_tokens,
+    )

@@ -1,0 +1,166 @@
+"""The artifact's manifest, `onnxpress.json`: schema, reading and writing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from onnxpress.errors import ArtifactNotFoundError, ArtifactSchemaError
+
+__all__ = [
+    "MANIFEST_NAME",
+    "SCHEMA_VERSION",
+    "FileRecord",
+    "Manifest",
+    "Parity",
+    "ProblemType",
+    "Provenance",
+    "Variant",
+    "encode_manifest",
+    "read_manifest",
+]
+
+MANIFEST_NAME: Final = "onnxpress.json"
+SCHEMA_VERSION: Final = 1
+
+ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_MAX_MANIFEST_BYTES: Final = 16 * 2**20
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Immutable, named fields only, and nothing the schema does not know."""
+
+
+class FileRecord(_Record):
+    """What a file was when it was exported."""
+
+    sha256: str
+    bytes: int
+
+
+class Parity(_Record):
+    """How closely a variant's logits follow torch's.
+
+    Attributes:
+        cases: (batch, sequence) shapes compared, each with padding where the batch has room for it.
+        rows: Rows compared in all cases together.
+        max_difference: Largest absolute difference of a logit.
+        tolerance: The difference that would have failed the export.
+        equal_labels: Rows whose predicted labels equal torch's.
+    """
+
+    cases: tuple[tuple[int, int], ...]
+    rows: int
+    max_difference: float
+    tolerance: float
+    equal_labels: int
+
+
+class Variant(_Record):
+    """One precision of the model.
+
+    Attributes:
+        precision: "fp32", "fp16" or "int8".
+        graph: The graph that takes an attention mask, for any padding.
+        unpadded_graph: The same without mask, for batches whose rows have equal length.
+        weights: Files that both graphs read their weights from.
+        fused: Fused operators in the file, by operator type.
+        operators: Every operator in the file, by type.
+        parity: Measured against torch when it was exported.
+    """
+
+    precision: str
+    graph: str
+    unpadded_graph: str
+    weights: tuple[str, ...]
+    fused: dict[str, int]
+    operators: dict[str, int]
+    parity: Parity
+
+
+class Provenance(_Record):
+    """Where the artifact came from: never a path, so that it says nothing about the machine."""
+
+    source: str
+    architecture: str
+    parameters: int
+    layers: int
+    command: str
+    versions: dict[str, str]
+    created: str
+
+
+class Manifest(_Record):
+    """Everything that the engine needs to know before it opens a model file.
+
+    Attributes:
+        labels: Label names, in the order of the logits.
+        inputs: Names of the graph's inputs, in its order.
+        max_length: Tokens a text may have, special tokens included; longer ones are truncated.
+        truncation_side: The side that truncation cuts from.
+        files: Every other file of the artifact by name.
+    """
+
+    schema_version: int
+    labels: tuple[str, ...]
+    problem_type: ProblemType
+    inputs: tuple[str, ...]
+    max_length: int
+    truncation_side: Literal["left", "right"]
+    variants: tuple[Variant, ...]
+    files: dict[str, FileRecord]
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        bad = [name for name in self.files if not _FILE_NAME.fullmatch(name)]
+        if bad:
+            raise ValueError(f"file names must be plain names inside the artifact, got {bad[0]!r}")
+        named = {name for v in self.variants for name in (v.graph, v.unpadded_graph, *v.weights)}
+        missing = sorted((named | {"tokenizer.json"}) - self.files.keys())
+        if missing:
+            raise ValueError(f"{missing[0]!r} is used but not among the files")
+        if not self.labels or not self.variants or self.max_length < 1:
+            raise ValueError("labels and variants must not be empty, and max_length must be at least 1")
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read and validate the manifest of the artifact in `directory`.
+
+    Raises:
+        ArtifactNotFoundError: `directory` does not exist or holds no manifest.
+        ArtifactSchemaError: The manifest is malformed, or of a schema newer than this version's.
+    """
+    path = directory / MANIFEST_NAME
+    if not directory.exists():
+        raise ArtifactNotFoundError(directory, "no such directory.")
+    if not path.is_file():
+        raise ArtifactNotFoundError(
+            directory, f"not an onnxpress artifact (no {MANIFEST_NAME}). Make one with `onnxpress export`."
+        )
+    if path.stat().st_size > _MAX_MANIFEST_BYTES:
+        raise ArtifactSchemaError(path, f"larger than {_MAX_MANIFEST_BYTES:,} bytes, which no manifest is.")
+    data = path.read_bytes()
+    try:
+        found = msgspec.json.decode(data, type=_Version).schema_version
+        if found > SCHEMA_VERSION:
+            raise ArtifactSchemaError(
+                path, f"schema {found} is newer than {SCHEMA_VERSION}, the latest this version reads. "
+                "Upgrade onnxpress, or export again."
+            )
+        return msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ArtifactSchemaError(path, f"not a valid manifest ({error}). Export again.") from error
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The manifest as indented UTF-8 JSON with a final newline."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"

@@ -1,0 +1,52 @@
+"""Logits to probabilities and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpress.manifest import ProblemType
+
+__all__ = ["Prediction", "activate", "best_labels", "top_labels"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A label and its score: a probability, or the raw value for regression."""
+
+    label: str
+    score: float
+
+
+def activate(logits: NDArray[np.float32], problem_type: ProblemType) -> NDArray[np.float32]:
+    """Scores by problem type, float32 [texts, labels].
+
+    Softmax over labels for a single label, sigmoid for each of many labels, the value itself for regression.
+    """
+    if problem_type == "regression":
+        return logits
+    if problem_type == "multi_label_classification":
+        decay = np.exp(-np.abs(logits))  # never overflows; sigmoid(-x) = 1 - sigmoid(x)
+        return np.where(logits >= 0, 1 / (1 + decay), decay / (1 + decay)).astype(np.float32, copy=False)
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    scores: NDArray[np.float32] = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return scores
+
+
+def best_labels(scores: NDArray[np.float32], labels: Sequence[str]) -> list[Prediction]:
+    """The highest-scoring label of each row; the first of equals."""
+    best = scores.argmax(axis=-1)
+    values = scores[np.arange(len(scores)), best].tolist()
+    return [Prediction(labels[index], score) for index, score in zip(best.tolist(), values, strict=True)]
+
+
+def top_labels(scores: NDArray[np.float32], labels: Sequence[str], count: int) -> list[list[Prediction]]:
+    """The `count` highest-scoring labels of each row, best first; all of them where there are fewer."""
+    ranked = np.argsort(-scores, axis=-1, kind="stable")[:, :count]
+    return [
+        [Prediction(labels[index], float(row[index])) for index in order]
+        for row, order in zip(scores, ranked.tolist(), strict=True)
+    ]

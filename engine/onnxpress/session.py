@@ -1,0 +1,91 @@
+"""One model graph, loaded into ONNX Runtime on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpress.errors import ArtifactIntegrityError, ConfigError, DeviceUnavailableError, MissingDependencyError
+
+__all__ = ["Device", "Session", "resolve_device"]
+
+Device = Literal["cpu", "cuda"]
+
+_PROVIDERS: Final[dict[Device, str]] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_FATAL_ONLY: Final = 4  # failures are raised, not logged
+
+
+class Session:
+    """An ONNX Runtime session whose `run` may be called from several threads at once."""
+
+    def __init__(self, graph: bytes, folder: Path, *, device: Device, threads: int, spinning: bool) -> None:
+        """Load `graph`, whose weights lie in files in `folder`; ONNX Runtime maps them into memory.
+
+        Args:
+            graph: A serialized ONNX model.
+            folder: The only folder that weights may come from; symbolic links out of it are refused.
+            device: Where it runs; it is an error when ONNX Runtime puts it elsewhere.
+            threads: Threads inside one run.
+            spinning: Whether those threads wait for the next operator by spinning.
+        """
+        ort = _onnxruntime()
+        options = ort.SessionOptions()
+        options.log_severity_level = _FATAL_ONLY
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+        try:
+            self._session = ort.InferenceSession(graph, options, providers=[_PROVIDERS[device]])
+        except Exception as error:  # onnxruntime's errors share no public base class
+            raise ArtifactIntegrityError(
+                folder, f"ONNX Runtime cannot load its graph ({_first_line(error)}). Export again."
+            ) from error
+        if self._session.get_providers()[0] != _PROVIDERS[device]:
+            raise DeviceUnavailableError(
+                device, "ONNX Runtime could not start it (driver or CUDA libraries missing). Pass device='cpu'."
+            )
+        self.input_names: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
+
+    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Logits, float32 [rows, labels], of int64 inputs [rows, sequence]."""
+        logits: NDArray[np.float32] = self._session.run(("logits",), inputs)[0]
+        return logits
+
+
+def resolve_device(device: str) -> Device:
+    """The device to run on: "cpu", or "cuda"; "auto" is CUDA where this onnxruntime has it, else the CPU.
+
+    Raises:
+        DeviceUnavailableError: "cuda" was asked for and this onnxruntime lacks it.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device must be auto, cpu or cuda, got {device!r}")
+    available = _onnxruntime().get_available_providers()
+    if _PROVIDERS["cuda"] in available:
+        return "cpu" if device == "cpu" else "cuda"
+    if device == "cuda":
+        raise DeviceUnavailableError(
+            device,
+            f"this onnxruntime has only {', '.join(available)}. "
+            "Replace it: pip uninstall onnxruntime, then pip install 'onnxpress[gpu]'; or pass device='cpu'.",
+        )
+    return "cpu"
+
+
+def _onnxruntime() -> ModuleType:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError("onnxruntime", ("cpu", "gpu")) from error
+    module: ModuleType = onnxruntime
+    return module
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,211 @@
+"""A fine-tuned classifier as transformers saved it, checked before any work is done on it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+from huggingface_hub.errors import HFValidationError
+from onnxpress.errors import CheckpointError
+from onnxpress.manifest import ProblemType
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+__all__ = ["Checkpoint", "load_checkpoint"]
+
+_HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_CLASSIFIER: Final = "ForSequenceClassification"
+_INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
+_UNLIMITED: Final = 10**9  # transformers writes about 1e30 for a tokenizer without a limit of its own
+# Their positions start behind the padding token's id.
+_OFFSET_POSITIONS: Final = frozenset(
+    {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet", "longformer", "roberta-prelayernorm"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A loaded classifier and what its files say about it.
+
+    Attributes:
+        source: The directory's name, or the Hub id with its commit.
+        model: In evaluation mode, float32, with eager attention.
+        tokenizer: The fast tokenizer.
+        input_names: The graph inputs that model and tokenizer agree on.
+        labels: Names in the order of the logits.
+        problem_type: What the logits mean.
+        max_length: Tokens a text may have.
+        truncation_side: The side that longer texts are cut on.
+    """
+
+    source: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    input_names: tuple[str, ...]
+    labels: tuple[str, ...]
+    problem_type: ProblemType
+    max_length: int
+    truncation_side: Literal["left", "right"]
+
+
+def load_checkpoint(source: str, *, revision: str | None = None, allow_pickle: bool = False) -> Checkpoint:
+    """Load the checkpoint in a directory, or of a Hub id.
+
+    Args:
+        source: A directory that transformers saved, or a Hub id.
+        revision: Branch, tag or commit of a Hub id.
+        allow_pickle: Also load weights from pickle files, which can run any code they hold.
+
+    Raises:
+        CheckpointError: It is missing, not a sequence classifier, unsafe, incomplete, or not finite.
+    """
+    _check_directory(source, allow_pickle=allow_pickle)
+    options: dict[str, Any] = {"revision": revision} if revision else {}
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+    except (OSError, ValueError, HFValidationError) as error:
+        raise CheckpointError(source, f"transformers cannot read its config.json ({_first_line(error)}).") from error
+    labels = _labels(source, config)
+    model = _load_model(source, config, {**options, "use_safetensors": None if allow_pickle else True})
+    tokenizer = _load_tokenizer(source, options)
+    _check_finite(source, model)
+    checkpoint = Checkpoint(
+        source=_describe(source, config),
+        model=model,
+        tokenizer=tokenizer,
+        input_names=_input_names(model, tokenizer),
+        labels=labels,
+        problem_type=_problem_type(config, len(labels)),
+        max_length=_max_length(config, tokenizer),
+        truncation_side="left" if tokenizer.truncation_side == "left" else "right",
+    )
+    _check_head(source, checkpoint)
+    return checkpoint
+
+
+def _check_directory(source: str, *, allow_pickle: bool) -> None:
+    path = Path(source)
+    if not path.exists():
+        if not _HUB_ID.fullmatch(source):
+            raise CheckpointError(source, "no such directory.")
+        return
+    if not path.is_dir():
+        raise CheckpointError(source, "is a file. Pass the directory that holds config.json.")
+    if not (path / "config.json").is_file():
+        raise CheckpointError(source, "is not a transformers checkpoint (no config.json).")
+    if allow_pickle or any(path.glob("*.safetensors")):
+        return
+    pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in path.glob(pattern))
+    if pickles:
+        raise CheckpointError(
+            source,
+            f"its weights ({pickles[0]}) are a pickle, which can run code when it is loaded. "
+            "Save it with safetensors, or pass --allow-pickle if you trust it.",
+        )
+    raise CheckpointError(source, "holds no weights (no *.safetensors).")
+
+
+def _labels(source: str, config: Any) -> tuple[str, ...]:
+    architectures = config.architectures or []
+    if not any(name.endswith(_CLASSIFIER) for name in architectures):
+        raise CheckpointError(
+            source,
+            f"is a {architectures[0] if architectures else config.model_type}, not a sequence classifier "
+            f"(*{_CLASSIFIER}). Fine-tune it for classification first.",
+        )
+    if sorted(config.id2label) != list(range(len(config.id2label))):
+        raise CheckpointError(source, f"id2label must number its labels from 0, got {sorted(config.id2label)}.")
+    return tuple(str(config.id2label[index]) for index in range(len(config.id2label)))
+
+
+def _load_model(source: str, config: Any, options: dict[str, Any]) -> PreTrainedModel:
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise CheckpointError(source, f"transformers cannot load its weights ({_first_line(error)}).") from error
+    missing, mismatched = sorted(info["missing_keys"]), sorted(map(str, info.get("mismatched_keys", ())))
+    if mismatched:
+        raise CheckpointError(source, f"weights do not match config.json: {mismatched[0]}.")
+    if missing:
+        raise CheckpointError(source, f"weights are missing, {missing[0]} first: the classifier was never trained.")
+    loaded: PreTrainedModel = model.eval()
+    return loaded
+
+
+def _load_tokenizer(source: str, options: dict[str, Any]) -> PreTrainedTokenizerFast:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
+        raise CheckpointError(source, f"transformers cannot load its tokenizer ({_first_line(error)}).") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise CheckpointError(
+            source, f"{type(tokenizer).__name__} is a slow tokenizer. Save a fast one (tokenizer.json) beside the model."
+        )
+    return tokenizer
+
+
+def _check_finite(source: str, model: PreTrainedModel) -> None:
+    for name, weight in model.state_dict().items():
+        if weight.is_floating_point() and not torch.isfinite(weight).all():
+            broken = int((~torch.isfinite(weight)).sum())
+            raise CheckpointError(
+                source, f"{name} holds {broken:,} values that are NaN or infinite. Train again from a sound checkpoint."
+            )
+
+
+def _input_names(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> tuple[str, ...]:
+    accepted = inspect.signature(model.forward).parameters
+    return tuple(name for name in _INPUTS if name in accepted and name in (*tokenizer.model_input_names, *_INPUTS[:2]))
+
+
+def _problem_type(config: Any, labels: int) -> ProblemType:
+    """As transformers' pipeline reads it: one label without a stated problem is a probability."""
+    stated: ProblemType | None = config.problem_type
+    if stated is not None:
+        return stated
+    return "multi_label_classification" if labels == 1 else "single_label_classification"
+
+
+def _max_length(config: Any, tokenizer: PreTrainedTokenizerFast) -> int:
+    positions = int(getattr(config, "max_position_embeddings", None) or _UNLIMITED)
+    if config.model_type in _OFFSET_POSITIONS:
+        positions -= int(config.pad_token_id) + 1
+    return min(positions, int(min(tokenizer.model_max_length, _UNLIMITED)))
+
+
+def _check_head(source: str, checkpoint: Checkpoint) -> None:
+    with torch.no_grad():
+        ids = torch.full((1, 2), int(checkpoint.tokenizer.pad_token_id or 0))
+        logits = checkpoint.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    if tuple(logits.shape) != (1, len(checkpoint.labels)):
+        raise CheckpointError(
+            source,
+            f"the head gives {logits.shape[-1]} logits but config.json names {len(checkpoint.labels)} labels. "
+            "Correct id2label.",
+        )
+
+
+def _describe(source: str, config: Any) -> str:
+    commit = getattr(config, "_commit_hash", None)
+    return Path(source).resolve().name if Path(source).exists() else f"{source}@{commit}" if commit else source
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300]

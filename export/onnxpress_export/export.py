@@ -1,0 +1,151 @@
+"""A checkpoint to an artifact: checkpoint, capture, passes, verify and artifact joined."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Final
+
+import onnx_ir as ir
+from onnxpress.manifest import SCHEMA_VERSION, Manifest, Provenance, Variant
+
+from onnxpress_export.artifact import (
+    GRAPH_NAME,
+    UNPADDED_GRAPH_NAME,
+    WEIGHTS_NAME,
+    check_output,
+    file_records,
+    staged_directory,
+    write_graphs,
+    write_manifest,
+    write_tokenizer,
+)
+from onnxpress_export.capture import capture
+from onnxpress_export.checkpoint import Checkpoint, load_checkpoint
+from onnxpress_export.graph_census import fused_counts, operator_counts
+from onnxpress_export.passes import apply_passes
+from onnxpress_export.verify import LOGIT_TOLERANCE, check_fusion, check_parity, session_operators
+
+__all__ = ["ExportReport", "export"]
+
+_LIBRARIES: Final = ("onnxpress", "torch", "transformers", "tokenizers", "onnx", "onnx-ir", "onnxscript")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """What an export did.
+
+    Attributes:
+        manifest: As it lies in the artifact.
+        rewrites: Sites that each pass rewrote, by the pass's name, in order.
+        session_operators: Operators that ONNX Runtime runs on this CPU, after its own optimizations.
+    """
+
+    manifest: Manifest
+    rewrites: dict[str, int]
+    session_operators: dict[str, int]
+
+
+def export(
+    checkpoint: str | PathLike[str],
+    output: str | PathLike[str],
+    *,
+    revision: str | None = None,
+    force: bool = False,
+    allow_unfused: bool = False,
+    allow_pickle: bool = False,
+    tolerance: float = LOGIT_TOLERANCE,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> ExportReport:
+    """Export a fine-tuned classifier to an artifact that provably gives its answers.
+
+    Args:
+        checkpoint: A directory that transformers saved, or a Hub id.
+        output: The artifact's directory; it appears by rename once every check has passed.
+        revision: Branch, tag or commit of a Hub id.
+        force: Replace an artifact that is at `output`.
+        allow_unfused: Accept a graph whose attentions are not all fused.
+        allow_pickle: Also load weights from pickle files, which can run any code they hold.
+        tolerance: Largest difference of a logit from torch's.
+        on_step: Called with the name of each step before it begins.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be exported.
+        OutputExistsError: `output` is taken.
+        CheckFailedError: The graph is not fused, or does not give torch's answers.
+    """
+    target = Path(output)
+    check_output(target, force=force)
+    on_step("loading the checkpoint")
+    loaded = load_checkpoint(fspath(checkpoint), revision=revision, allow_pickle=allow_pickle)
+    on_step("capturing the graph")
+    model = capture(loaded.model, loaded.input_names)
+    on_step("optimizing the graph")
+    rewrites = apply_passes(model)
+    _name_producer(model)
+    operators = operator_counts(model.graph)
+    layers = int(loaded.model.config.num_hidden_layers)
+    architecture = type(loaded.model).__name__
+    if not allow_unfused:
+        check_fusion(operators, layers=layers, architecture=architecture, where="the exported graph")
+    with staged_directory(target) as staging:
+        on_step("writing the graphs")
+        write_graphs(model, staging)
+        on_step("checking what ONNX Runtime runs")
+        executed = session_operators(staging / UNPADDED_GRAPH_NAME)
+        if not allow_unfused:
+            check_fusion(executed, layers=layers, architecture=architecture, where="ONNX Runtime's final graph")
+        on_step("comparing with torch")
+        parity = check_parity(
+            loaded, staging / GRAPH_NAME, staging / UNPADDED_GRAPH_NAME, tolerance=tolerance
+        )
+        on_step("writing the manifest")
+        write_tokenizer(loaded, staging)
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            labels=loaded.labels,
+            problem_type=loaded.problem_type,
+            inputs=loaded.input_names,
+            max_length=loaded.max_length,
+            truncation_side=loaded.truncation_side,
+            variants=(
+                Variant(
+                    precision="fp32",
+                    graph=GRAPH_NAME,
+                    unpadded_graph=UNPADDED_GRAPH_NAME,
+                    weights=(WEIGHTS_NAME,),
+                    fused=fused_counts(operators),
+                    operators=operators,
+                    parity=parity,
+                ),
+            ),
+            files=file_records(staging),
+            provenance=_provenance(loaded, layers, target.name),
+        )
+        write_manifest(manifest, staging)
+    return ExportReport(manifest=manifest, rewrites=rewrites, session_operators=executed)
+
+
+def _name_producer(model: ir.Model) -> None:
+    model.producer_name, model.producer_version = "onnxpress", version("onnxpress")
+    model.graph.name = "classifier"
+
+
+def _provenance(checkpoint: Checkpoint, layers: int, output: str) -> Provenance:
+    import onnxruntime
+
+    versions = {name: version(name) for name in _LIBRARIES}
+    return Provenance(
+        source=checkpoint.source,
+        architecture=type(checkpoint.model).__name__,
+        parameters=checkpoint.model.num_parameters(),
+        layers=layers,
+        command=f"onnxpress export {checkpoint.source} {output}",
+        versions={**versions, "onnxruntime": onnxruntime.__version__, "python": platform.python_version()},
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
