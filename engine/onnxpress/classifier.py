@@ -208,7 +208,7 @@ def load(
         artifact.verified(weights)
     workers = cpus if optimize_for == "throughput" else 1
     session = Session(
-        artifact.read(variant.unpadded_graph),
+        artifact.read(variant.cpu.file),
         artifact.path.resolve(),
         device=runs_on,
         threads=1 if optimize_for == "throughput" else cpus,

@@ -14,6 +14,7 @@ __all__ = [
     "MANIFEST_NAME",
     "SCHEMA_VERSION",
     "FileRecord",
+    "Graph",
     "Manifest",
     "Parity",
     "ProblemType",
@@ -61,25 +62,35 @@ class Parity(_Record):
     equal_labels: int
 
 
+class Graph(_Record):
+    """One ONNX file.
+
+    Attributes:
+        file: Its name.
+        operators: How often each operator type occurs in it.
+        rewrites: Sites that each pass rewrote, by the pass's name, in order.
+    """
+
+    file: str
+    operators: dict[str, int]
+    rewrites: dict[str, int]
+
+
 class Variant(_Record):
     """One precision of the model.
 
     Attributes:
         precision: "fp32", "fp16" or "int8".
-        graph: The graph that takes an attention mask, for any padding.
-        unpadded_graph: The same without mask, for batches whose rows have equal length.
+        portable: The graph that takes an attention mask, for any padding and any runtime.
+        cpu: The graph for CPU and batches whose rows have equal length: it takes no mask.
         weights: Files that both graphs read their weights from.
-        fused: Fused operators in the file, by operator type.
-        operators: Every operator in the file, by type.
         parity: Measured against torch when it was exported.
     """
 
     precision: str
-    graph: str
-    unpadded_graph: str
+    portable: Graph
+    cpu: Graph
     weights: tuple[str, ...]
-    fused: dict[str, int]
-    operators: dict[str, int]
     parity: Parity
 
 
@@ -120,7 +131,7 @@ class Manifest(_Record):
         bad = [name for name in self.files if not _FILE_NAME.fullmatch(name)]
         if bad:
             raise ValueError(f"file names must be plain names inside the artifact, got {bad[0]!r}")
-        named = {name for v in self.variants for name in (v.graph, v.unpadded_graph, *v.weights)}
+        named = {name for v in self.variants for name in (v.portable.file, v.cpu.file, *v.weights)}
         missing = sorted((named | {"tokenizer.json"}) - self.files.keys())
         if missing:
             raise ValueError(f"{missing[0]!r} is used but not among the files")

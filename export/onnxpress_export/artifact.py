@@ -17,22 +17,22 @@ from onnxpress.errors import CheckpointError, OutputExistsError
 from onnxpress.manifest import MANIFEST_NAME, FileRecord, Manifest, encode_manifest
 
 from onnxpress_export.checkpoint import Checkpoint
-from onnxpress_export.passes import drop_padding_mask
 
 __all__ = [
-    "GRAPH_NAME",
-    "UNPADDED_GRAPH_NAME",
+    "CPU_GRAPH_NAME",
+    "PORTABLE_GRAPH_NAME",
     "WEIGHTS_NAME",
     "check_output",
     "file_records",
     "staged_directory",
-    "write_graphs",
+    "write_graph",
     "write_manifest",
     "write_tokenizer",
+    "write_weights",
 ]
 
-GRAPH_NAME: Final = "model.onnx"
-UNPADDED_GRAPH_NAME: Final = "model_unpadded.onnx"
+PORTABLE_GRAPH_NAME: Final = "model.onnx"
+CPU_GRAPH_NAME: Final = "model_cpu.onnx"
 WEIGHTS_NAME: Final = "model.onnx_data"
 
 _SHARED_BYTES: Final = 1_024  # smaller constants stay in the graphs
@@ -65,16 +65,14 @@ def staged_directory(output: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def write_graphs(model: ir.Model, directory: Path) -> ir.Model:
-    """Write the graph with mask and the one without, over one weights file. Returns the one without."""
-    ir.external_data.unload_from_model(
-        model, directory, WEIGHTS_NAME, size_threshold_bytes=_SHARED_BYTES
-    )
-    ir.save(model, directory / GRAPH_NAME)
-    unpadded = model.clone()
-    drop_padding_mask(unpadded)
-    ir.save(unpadded, directory / UNPADDED_GRAPH_NAME)
-    return unpadded
+def write_weights(model: ir.Model, directory: Path) -> None:
+    """Move the weights of `model` into a file that it, and every clone of it made later, refers to."""
+    ir.external_data.unload_from_model(model, directory, WEIGHTS_NAME, size_threshold_bytes=_SHARED_BYTES)
+
+
+def write_graph(model: ir.Model, directory: Path, name: str) -> None:
+    """Write the graph `name`, whose weights `write_weights` wrote."""
+    ir.save(model, directory / name)
 
 
 def write_tokenizer(checkpoint: Checkpoint, directory: Path) -> None:

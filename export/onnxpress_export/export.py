@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import version
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Final
 
 import onnx_ir as ir
-from onnxpress.manifest import SCHEMA_VERSION, Manifest, Provenance, Variant
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+from onnxpress.manifest import SCHEMA_VERSION, Graph, Manifest, Provenance, Variant
 
 from onnxpress_export.artifact import (
-    GRAPH_NAME,
-    UNPADDED_GRAPH_NAME,
+    CPU_GRAPH_NAME,
+    PORTABLE_GRAPH_NAME,
     WEIGHTS_NAME,
     check_output,
     file_records,
     staged_directory,
-    write_graphs,
+    write_graph,
     write_manifest,
     write_tokenizer,
+    write_weights,
 )
 from onnxpress_export.capture import capture
 from onnxpress_export.checkpoint import Checkpoint, load_checkpoint
-from onnxpress_export.graph_census import fused_counts, operator_counts
-from onnxpress_export.passes import apply_passes
+from onnxpress_export.graph_census import operator_counts
+from onnxpress_export.passes import COMMON, CPU, PORTABLE, Passes, apply_passes
 from onnxpress_export.verify import LOGIT_TOLERANCE, check_fusion, check_parity, session_operators
 
 __all__ = ["ExportReport", "export"]
@@ -42,12 +45,10 @@ class ExportReport:
 
     Attributes:
         manifest: As it lies in the artifact.
-        rewrites: Sites that each pass rewrote, by the pass's name, in order.
         session_operators: Operators that ONNX Runtime runs on this CPU, after its own optimizations.
     """
 
     manifest: Manifest
-    rewrites: dict[str, int]
     session_operators: dict[str, int]
 
 
@@ -86,23 +87,30 @@ def export(
     on_step("capturing the graph")
     model = capture(loaded.model, loaded.input_names)
     on_step("optimizing the graph")
-    rewrites = apply_passes(model)
-    _name_producer(model)
-    operators = operator_counts(model.graph)
+    rewrites = apply_passes(model, COMMON)
+    _sign(model)
     layers = int(loaded.model.config.num_hidden_layers)
-    architecture = type(loaded.model).__name__
-    if not allow_unfused:
-        check_fusion(operators, layers=layers, architecture=architecture, where="the exported graph")
+    require_fusion = partial(
+        check_fusion, layers=0 if allow_unfused else layers, architecture=type(loaded.model).__name__
+    )
     with staged_directory(target) as staging:
         on_step("writing the graphs")
-        write_graphs(model, staging)
+        write_weights(model, staging)
+        portable, cpu = (
+            _write_variant(base, passes, rewrites, staging, name)
+            for base, passes, name in (
+                (model.clone(), PORTABLE, PORTABLE_GRAPH_NAME),
+                (model, CPU, CPU_GRAPH_NAME),
+            )
+        )
+        for graph in (portable, cpu):
+            require_fusion(graph.operators, where=graph.file)
         on_step("checking what ONNX Runtime runs")
-        executed = session_operators(staging / UNPADDED_GRAPH_NAME)
-        if not allow_unfused:
-            check_fusion(executed, layers=layers, architecture=architecture, where="ONNX Runtime's final graph")
+        executed = session_operators(staging / CPU_GRAPH_NAME)
+        require_fusion(executed, where="ONNX Runtime's final graph")
         on_step("comparing with torch")
         parity = check_parity(
-            loaded, staging / GRAPH_NAME, staging / UNPADDED_GRAPH_NAME, tolerance=tolerance
+            loaded, staging / PORTABLE_GRAPH_NAME, staging / CPU_GRAPH_NAME, tolerance=tolerance
         )
         on_step("writing the manifest")
         write_tokenizer(loaded, staging)
@@ -114,24 +122,26 @@ def export(
             max_length=loaded.max_length,
             truncation_side=loaded.truncation_side,
             variants=(
-                Variant(
-                    precision="fp32",
-                    graph=GRAPH_NAME,
-                    unpadded_graph=UNPADDED_GRAPH_NAME,
-                    weights=(WEIGHTS_NAME,),
-                    fused=fused_counts(operators),
-                    operators=operators,
-                    parity=parity,
-                ),
+                Variant(precision="fp32", portable=portable, cpu=cpu, weights=(WEIGHTS_NAME,), parity=parity),
             ),
             files=file_records(staging),
             provenance=_provenance(loaded, layers, target.name),
         )
         write_manifest(manifest, staging)
-    return ExportReport(manifest=manifest, rewrites=rewrites, session_operators=executed)
+    return ExportReport(manifest=manifest, session_operators=executed)
 
 
-def _name_producer(model: ir.Model) -> None:
+def _write_variant(
+    model: ir.Model, passes: Passes, common_rewrites: Mapping[str, int], directory: Path, name: str
+) -> Graph:
+    rewrites = {**common_rewrites, **apply_passes(model, passes)}
+    write_graph(model, directory, name)
+    return Graph(file=name, operators=operator_counts(model.graph), rewrites=rewrites)
+
+
+def _sign(model: ir.Model) -> None:
+    """Name the producer, and drop what the tracer noted of its own source files."""
+    ClearMetadataAndDocStringPass()(model)
     model.producer_name, model.producer_version = "onnxpress", version("onnxpress")
     model.graph.name = "classifier"
 

@@ -16,26 +16,32 @@ from onnxscript.rewriter.ort_fusions.skip_normalization import fuse_skip_layer_n
 
 from onnxpress_export.passes.drop_padding_mask import drop_padding_mask
 from onnxpress_export.passes.drop_reshape_round_trips import drop_reshape_round_trips
-from onnxpress_export.passes.fuse_attention_bias import fuse_attention_bias
 from onnxpress_export.passes.prune_to_classified_token import prune_to_classified_token
 
-__all__ = ["PASSES", "apply_passes", "drop_padding_mask"]
+__all__ = ["COMMON", "CPU", "PORTABLE", "Passes", "apply_passes"]
 
-PASSES: Final[Mapping[str, Callable[[ir.Model], int]]] = MappingProxyType(
+Passes = Mapping[str, Callable[[ir.Model], int]]
+
+COMMON: Final[Passes] = MappingProxyType(
     {
         "drop_reshape_round_trips": drop_reshape_round_trips,
         "prune_to_classified_token": prune_to_classified_token,
-        "fuse_attention_bias": fuse_attention_bias,
-        "fuse_skip_layer_normalization": fuse_skip_layer_normalization,
         "fuse_bias_gelu": fuse_bias_gelu,
     }
 )
+"""For every graph."""
+
+PORTABLE: Final[Passes] = MappingProxyType({"fuse_skip_layer_normalization": fuse_skip_layer_normalization})
+"""For the graph that runs anywhere."""
+
+CPU: Final[Passes] = MappingProxyType({"drop_padding_mask": drop_padding_mask})
+"""For the CPU's graph, which keeps LayerNormalization apart: the fused kernel is slower there."""
 
 
-def apply_passes(model: ir.Model) -> dict[str, int]:
-    """Run every pass on `model` in place, in order. Returns the sites each rewrote."""
-    counts = {}
-    for name, rewrite in PASSES.items():
-        counts[name] = rewrite(model)
+def apply_passes(model: ir.Model, passes: Passes) -> dict[str, int]:
+    """Run `passes` on `model` in place, in order. Returns the sites that each rewrote."""
+    rewrites = {}
+    for name, rewrite in passes.items():
+        rewrites[name] = rewrite(model)
         RemoveUnusedNodesPass()(model)
-    return counts
+    return rewrites

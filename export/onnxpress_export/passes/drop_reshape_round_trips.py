@@ -17,7 +17,7 @@ def drop_reshape_round_trips(model: ir.Model) -> int:
     """
     graph, removed = model.graph, 0
     for node in list(graph):
-        if not is_op(node, "Reshape") or node.attributes.get_int("allowzero", 0):
+        if not is_op(node, "Reshape"):
             continue
         source, output = node.inputs[0], node.outputs[0]
         assert source is not None
@@ -37,7 +37,9 @@ def drop_reshape_round_trips(model: ir.Model) -> int:
 
 
 def _keeps_a_dimension(node: ir.Node) -> bool:
-    """Whether the target shape holds a literal 0, which means "as in the input"."""
+    """Whether the target shape holds a literal 0 that means "as in the input"."""
+    if node.attributes.get_int("allowzero", 0):
+        return False
     target = node.inputs[1]
     producer = target.producer() if target is not None else None
     parts = producer.inputs if producer is not None and is_op(producer, "Concat") else (target,)
