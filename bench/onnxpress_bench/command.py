@@ -1,0 +1,75 @@
+"""`onnxpress bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from onnxpress.errors import CheckFailedError
+from onnxpress.extras import require
+from rich.console import Console
+
+from onnxpress_bench.report import render
+from onnxpress_bench.result import BenchResult, encode_result
+from onnxpress_bench.runner import run_benchmark
+from onnxpress_bench.sample import SampleSizes
+
+__all__ = ["app"]
+
+_TABLE_WIDTH: Final = 140
+
+app = typer.Typer()
+_bench = typer.Typer(no_args_is_help=True, help="Measure the engine, side by side with other systems.")
+app.add_typer(_bench, name="bench")
+
+
+@_bench.callback()
+def _group() -> None: ...
+
+
+@_bench.command()
+def run(
+    artifact: Annotated[Path, typer.Argument(help="The artifact's directory.")],
+    texts: Annotated[Path, typer.Option(help="Texts: one a line, or a .jsonl file with a field `text`.")],
+    against: Annotated[
+        str | None, typer.Option(help="The checkpoint, to measure transformers' pipeline on.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Turns of each system.")] = 5,
+    requests: Annotated[int, typer.Option(help="Single requests a turn.")] = 200,
+    cold_starts: Annotated[int, typer.Option(help="Fresh processes a system.")] = 3,
+    output: Annotated[Path | None, typer.Option(help="Also write everything measured to this JSON file.")] = None,
+) -> None:
+    """Measure latency, throughput, cold start and memory; each system in a process of its own, in turns.
+
+    Exits with 1 when the engine's labels are not those of the checkpoint.
+    """
+    require(("onnxruntime",), extra="cpu")
+    if against:
+        require(("torch", "transformers"), extra="bench")
+    with Console(stderr=True, highlight=False).status("starting") as status:
+        result = run_benchmark(
+            artifact,
+            texts,
+            against=against,
+            sizes=SampleSizes(rounds=rounds, requests=requests, cold_starts=cold_starts),
+            on_step=status.update,
+        )
+    if output is not None:
+        output.write_bytes(encode_result(result))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _TABLE_WIDTH
+    console.print(render(result))
+    _refuse_wrong_answers(result)
+
+
+def _refuse_wrong_answers(result: BenchResult) -> None:
+    """A fast wrong answer is no result."""
+    for system in result.systems:
+        agreement = system.agreement
+        if agreement.equal_labels < agreement.texts:
+            raise CheckFailedError(
+                f"{system.spec.name} gives {agreement.texts - agreement.equal_labels} of {agreement.texts:,} texts "
+                f"another label than {agreement.reference}. Export the artifact from that checkpoint again."
+            )

@@ -1,0 +1,84 @@
+"""`onnxpress inspect`: what an artifact holds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from onnxpress.artifact import Artifact, open_artifact
+from onnxpress.manifest import Manifest, Variant, encode_manifest
+
+__all__ = ["inspect"]
+
+_SHOWN_LABELS: Final = 8
+_SHOWN_OPERATORS: Final = ("MultiHeadAttention", "BiasGelu", "SkipLayerNormalization", "LayerNormalization", "MatMul")
+
+
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="The artifact's directory.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as it is.")] = False,
+) -> None:
+    """Show what an artifact holds, after checking every file's hash."""
+    opened = open_artifact(artifact)
+    for name in opened.manifest.files:
+        opened.verified(name)
+    if as_json:
+        sys.stdout.buffer.write(encode_manifest(opened.manifest))
+        return
+    console = Console(highlight=False)
+    console.print(_facts(opened.manifest))
+    for variant in opened.manifest.variants:
+        console.print(_graphs(variant))
+    console.print(_files(opened))
+
+
+def _facts(manifest: Manifest) -> Table:
+    origin = manifest.provenance
+    labels = ", ".join(manifest.labels[:_SHOWN_LABELS])
+    if len(manifest.labels) > _SHOWN_LABELS:
+        labels += f", … ({len(manifest.labels)} in all)"
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in (
+        ("model", f"{origin.source}: {origin.architecture}, {origin.layers} layers, {origin.parameters:,} parameters"),
+        ("problem", manifest.problem_type.replace("_", " ")),
+        ("labels", labels),
+        ("inputs", f"{', '.join(manifest.inputs)}; at most {manifest.max_length} tokens"),
+        ("exported", f"{origin.created} by {', '.join(f'{k} {v}' for k, v in origin.versions.items())}"),
+    ):
+        table.add_row(f"[bold]{name}[/]", value)
+    return table
+
+
+def _graphs(variant: Variant) -> Table:
+    parity = variant.parity
+    graphs = (variant.portable, variant.cpu)
+    table = Table(
+        title=f"{variant.precision}: logits within {parity.max_difference:.1e} of torch (limit {parity.tolerance:g}), "
+        f"{parity.equal_labels} of {parity.rows} labels equal",
+        title_justify="left",
+    )
+    table.add_column("")
+    for graph in graphs:
+        table.add_column(graph.file, justify="right")
+    table.add_row("nodes", *(str(sum(graph.operators.values())) for graph in graphs))
+    for name in _SHOWN_OPERATORS:
+        table.add_row(f"  {name}", *(str(graph.operators.get(name, 0)) for graph in graphs))
+    table.add_row("sites rewritten", *("" for _ in graphs))
+    for name in {name: None for graph in graphs for name in graph.rewrites}:
+        table.add_row(f"  {name}", *(str(graph.rewrites.get(name, "-")) for graph in graphs))
+    return table
+
+
+def _files(artifact: Artifact) -> Table:
+    table = Table(title="files, each as it was exported", title_justify="left")
+    table.add_column("file")
+    table.add_column("bytes", justify="right")
+    table.add_column("SHA-256")
+    for name, record in artifact.manifest.files.items():
+        table.add_row(name, f"{record.bytes:,}", f"{record.sha256[:16]}…")
+    return table

@@ -1,0 +1,74 @@
+"""`onnxpress`: the engine's own commands, and those of the packages above it, found by entry point."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import entry_points
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+import onnxpress
+from onnxpress.cli.inspect import inspect
+from onnxpress.cli.predict import predict
+from onnxpress.errors import CheckFailedError, OnnxpressError
+
+__all__ = ["app", "main"]
+
+_CHECK_FAILED: Final = 1
+_BAD_INPUT: Final = 2
+_INTERRUPTED: Final = 130
+
+
+class _OneLineErrors(TyperGroup):
+    """Turns the project's errors, and the operating system's, into one line and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nobody to tell
+            ctx.exit(_CHECK_FAILED)
+        except (OnnxpressError, OSError) as error:
+            if ctx.params.get("debug"):
+                raise
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            ctx.exit(_CHECK_FAILED if isinstance(error, CheckFailedError) else _BAD_INPUT)
+        except KeyboardInterrupt:
+            ctx.exit(_INTERRUPTED)
+
+
+app = typer.Typer(
+    cls=_OneLineErrors,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Fine-tuned text classifiers as optimized ONNX: export, check, serve and measure them.",
+)
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=lambda on: _version(on))
+    ] = False,
+) -> None: ...
+
+
+def _version(on: bool) -> None:
+    if on:
+        typer.echo(onnxpress.__version__)
+        raise typer.Exit
+
+
+app.command()(predict)
+app.command()(inspect)
+for _entry in sorted(entry_points(group="onnxpress.commands"), key=lambda entry: entry.name):
+    app.add_typer(_entry.load(), name=None)
+
+
+def main() -> None:
+    """Run the command line with the process's arguments."""
+    app()

@@ -1,0 +1,71 @@
+"""`onnxpress predict`: texts in, JSON lines out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Annotated, BinaryIO, Final, Optional
+
+import msgspec
+import typer
+
+from onnxpress.classifier import Classifier, load
+from onnxpress.errors import ConfigError
+from onnxpress.predictions import Prediction
+
+__all__ = ["predict"]
+
+_CHUNK: Final = 512
+
+
+class _Answer(msgspec.Struct, omit_defaults=True):
+    text: str
+    label: Optional[str] = None  # noqa: UP045 - msgspec reads annotations at run time, on Python 3.10 too
+    score: Optional[float] = None  # noqa: UP045
+    predictions: Optional[list[Prediction]] = None  # noqa: UP045
+
+
+def predict(
+    artifact: Annotated[str, typer.Argument(help="The artifact's directory.")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="What to classify; lines of standard input without any.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Give this many labels, best first.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or auto.")] = "auto",
+) -> None:
+    """Classify texts; prints one JSON object a text, in order."""
+    if top_k is not None and top_k < 1:
+        raise ConfigError(f"--top-k must be at least 1, got {top_k}")
+    optimize_for = "latency" if texts else "throughput"
+    with load(artifact, device=device, precision=precision, optimize_for=optimize_for) as classifier:
+        write = sys.stdout.buffer.write
+        for answer in _answers(classifier, texts or _lines(sys.stdin.buffer), top_k):
+            write(msgspec.json.encode(answer) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _answers(classifier: Classifier, texts: Iterable[str], top_k: int | None) -> Iterator[_Answer]:
+    remaining = iter(texts)
+    while chunk := list(islice(remaining, _CHUNK)):
+        yield from _answer_chunk(classifier, chunk, top_k)
+        sys.stdout.buffer.flush()
+
+
+def _answer_chunk(classifier: Classifier, texts: Sequence[str], top_k: int | None) -> list[_Answer]:
+    if top_k is None:
+        return [_Answer(t, p.label, p.score) for t, p in zip(texts, classifier(texts), strict=True)]
+    ranked = classifier(texts, top_k=top_k)
+    return [_Answer(text, predictions=best) for text, best in zip(texts, ranked, strict=True)]
+
+
+def _lines(stream: BinaryIO) -> Iterator[str]:
+    for number, line in enumerate(stream, 1):
+        try:
+            yield line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"line {number} of standard input is not UTF-8 ({error.reason} at byte {error.start}). "
+                "Convert it, for example with iconv."
+            ) from error

@@ -1,0 +1,79 @@
+"""`onnxpress export`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from onnxpress.extras import require
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from onnxpress_export.exporter import ExportReport
+
+__all__ = ["app"]
+
+_MODULES: Final = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "safetensors", "huggingface_hub")
+
+app = typer.Typer()
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[str, typer.Argument(help="A directory that transformers saved, or a Hub id.")],
+    out: Annotated[str, typer.Argument(help="The artifact's directory, which must not exist.")],
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub id.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the artifact at OUT.")] = False,
+    allow_unfused: Annotated[
+        bool, typer.Option("--allow-unfused", help="Accept attentions that are not fused.")
+    ] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Load weights from pickle files, which can run code.")
+    ] = False,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="Largest difference of a logit from torch's.")
+    ] = 1e-4,
+) -> None:
+    """Export a fine-tuned classifier to an optimized ONNX artifact that gives the same answers."""
+    require(_MODULES, extra="export")
+    require(("onnxruntime",), extra="cpu")
+    progress = Console(stderr=True, highlight=False)
+    with progress.status("loading torch and transformers") as status:
+        from transformers.utils import logging as transformers_logging
+
+        from onnxpress_export.exporter import export as run_export
+
+        transformers_logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()
+        report = run_export(
+            checkpoint,
+            out,
+            revision=revision,
+            force=force,
+            allow_unfused=allow_unfused,
+            allow_pickle=allow_pickle,
+            tolerance=tolerance,
+            on_step=lambda step: status.update(step),
+        )
+    for line in _summary(report, out):
+        typer.echo(line)
+
+
+def _summary(report: ExportReport, out: str) -> list[str]:
+    manifest = report.manifest
+    (variant,), origin = manifest.variants, manifest.provenance
+    parity = variant.parity
+    fused = ", ".join(
+        f"{report.session_operators.get(name, 0)} {name}"
+        for name in ("MultiHeadAttention", "BiasGelu", "LayerNormalization")
+    )
+    rewrites = ", ".join(f"{name} {count}" for name, count in variant.cpu.rewrites.items())
+    return [
+        f"model    {origin.architecture}, {origin.layers} layers, {len(manifest.labels)} labels",
+        f"fused    {variant.cpu.operators['MultiHeadAttention']} of {origin.layers} attentions; "
+        f"ONNX Runtime runs {sum(report.session_operators.values())} nodes: {fused}, …",
+        f"passes   {rewrites}",
+        f"parity   logits within {parity.max_difference:.1e} of torch (limit {parity.tolerance:g}), "
+        f"{parity.equal_labels} of {parity.rows} labels equal, up to {manifest.max_length} tokens",
+        f"written  {out}",
+    ]
