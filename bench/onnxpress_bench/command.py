@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from onnxpress.errors import CheckFailedError
-from onnxpress.extras import require
 from rich.console import Console
 
+from onnxpress.errors import CheckFailedError
+from onnxpress.extras import require
 from onnxpress_bench.report import render
 from onnxpress_bench.result import BenchResult, encode_result
 from onnxpress_bench.runner import run_benchmark
@@ -32,9 +32,7 @@ def _group() -> None: ...
 def run(
     artifact: Annotated[Path, typer.Argument(help="The artifact's directory.")],
     texts: Annotated[Path, typer.Option(help="Texts: one a line, or a .jsonl file with a field `text`.")],
-    against: Annotated[
-        str | None, typer.Option(help="The checkpoint, to measure transformers' pipeline on.")
-    ] = None,
+    against: Annotated[str | None, typer.Option(help="The checkpoint, to measure transformers' pipeline on.")] = None,
     rounds: Annotated[int, typer.Option(help="Turns of each system.")] = 5,
     requests: Annotated[int, typer.Option(help="Single requests a turn.")] = 200,
     cold_starts: Annotated[int, typer.Option(help="Fresh processes a system.")] = 3,

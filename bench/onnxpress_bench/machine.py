@@ -10,12 +10,31 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+
 from onnxpress.cpu import available_cpus
 
 __all__ = ["Machine", "describe_machine"]
 
-_PACKAGES: Final = ("onnxpress", "onnxruntime", "onnxruntime-gpu", "torch", "transformers", "tokenizers", "numpy")
-_SIMD: Final = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd", "sve")
+_PACKAGES: Final = (
+    "onnxpress",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "numpy",
+)
+_SIMD: Final = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "sve",
+)
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,9 +18,8 @@ _MEBIBYTE = 2**20
 def render(result: BenchResult) -> Group:
     """The systems side by side, then the ratios."""
     machine = result.machine
-    facts = (
-        f"{machine.cpu}, {machine.cpus} CPUs ({', '.join(machine.simd)}); "
-        + ", ".join(f"{name} {found}" for name, found in machine.versions.items())
+    facts = f"{machine.cpu}, {machine.cpus} CPUs ({', '.join(machine.simd)}); " + ", ".join(
+        f"{name} {found}" for name, found in machine.versions.items()
     )
     tables = [_systems(result)]
     if result.comparisons:
@@ -36,7 +35,16 @@ def _systems(result: BenchResult) -> Table:
         title_justify="left",
     )
     table.add_column("system")
-    for name in ("texts/s", "p50 ms", "p90 ms", "p99 ms", "cold start s", "peak MiB", "equal labels", "logits within"):
+    for name in (
+        "texts/s",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "cold start s",
+        "peak MiB",
+        "equal labels",
+        "logits within",
+    ):
         table.add_column(name, justify="right")
     for system in result.systems:
         table.add_row(system.spec.name, *_figures(system, result.texts))

@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 import numpy as np
-from onnxpress.errors import CheckFailedError
 
+from onnxpress.errors import CheckFailedError
 from onnxpress_bench.result import Agreement, SystemResult
 from onnxpress_bench.system import Answers, SystemSpec
 from onnxpress_bench.worker import Bulk, Compare, Memory, Reply, Request, Single, Start

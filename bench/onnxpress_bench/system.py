@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Answers", "SystemSpec", "System", "build", "engine_systems", "pipeline_systems"]
+__all__ = ["Answers", "System", "SystemSpec", "build", "engine_systems", "pipeline_systems"]
 
 
 class SystemSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ def engine_systems(artifact: str) -> list[SystemSpec]:
 
 
 def pipeline_systems(checkpoint: str) -> list[SystemSpec]:
-    """transformers' pipeline on `checkpoint`, text by text and in batches."""
+    """Transformers' pipeline on `checkpoint`, text by text and in batches."""
     return [
         SystemSpec(name=f"transformers pipeline, batch {size}", kind="pipeline", model=checkpoint, batch_size=size)
         for size in _PIPELINE_BATCHES

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+
 from onnxpress.errors import ConfigError
 
 __all__ = ["read_texts"]

@@ -1,9 +1,9 @@
 """Fine-tuned text classifiers at the lowest latency and the highest throughput, without torch.
 
-    import onnxpress
+import onnxpress
 
-    clf = onnxpress.load("artifact/")
-    clf("great film")          # Prediction(label="positive", score=0.99)
+clf = onnxpress.load("artifact/")
+clf("great film")          # Prediction(label="positive", score=0.99)
 """
 
 from onnxpress.classifier import Classifier, load

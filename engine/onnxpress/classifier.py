@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from onnxpress.artifact import open_artifact
 from onnxpress.cpu import available_cpus
 from onnxpress.encoder import Encoder, Text
-from onnxpress.errors import ArtifactIntegrityError, ConfigError
+from onnxpress.errors import ArtifactIntegrityError, ConfigError, DeviceUnavailableError
 from onnxpress.manifest import Manifest
 from onnxpress.planner import plan_batches
 from onnxpress.predictions import Prediction, activate, best_labels, top_labels
@@ -29,6 +31,8 @@ OptimizeFor = Literal["latency", "throughput"]
 _MAX_TOKENS: Final = 1_024
 _MAX_CHARACTERS: Final = 100_000
 _CHUNK: Final = 4_096
+
+_log: Final = logging.getLogger("onnxpress")
 
 
 class Classifier:
@@ -62,10 +66,11 @@ class Classifier:
         self._pool = ThreadPoolExecutor(workers, "onnxpress") if workers > 1 else None
         self._closed = False
 
+    # A str is a Sequence[str] to a type checker; at run time the first two overloads win.
     @overload
-    def __call__(self, texts: Text, *, top_k: None = None) -> Prediction: ...
+    def __call__(self, texts: Text, *, top_k: None = None) -> Prediction: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, texts: Text, *, top_k: int) -> list[Prediction]: ...
+    def __call__(self, texts: Text, *, top_k: int) -> list[Prediction]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, texts: Sequence[Text], *, top_k: None = None) -> list[Prediction]: ...
     @overload
@@ -152,13 +157,9 @@ class Classifier:
     @overload
     def _predict(self, texts: Sequence[Text], top_k: int) -> list[list[Prediction]]: ...
     @overload
-    def _predict(
-        self, texts: Sequence[Text], top_k: int | None
-    ) -> list[Prediction] | list[list[Prediction]]: ...
+    def _predict(self, texts: Sequence[Text], top_k: int | None) -> list[Prediction] | list[list[Prediction]]: ...
 
-    def _predict(
-        self, texts: Sequence[Text], top_k: int | None
-    ) -> list[Prediction] | list[list[Prediction]]:
+    def _predict(self, texts: Sequence[Text], top_k: int | None) -> list[Prediction] | list[list[Prediction]]:
         if top_k is not None and top_k < 1:
             raise ConfigError(f"top_k must be at least 1, got {top_k}")
         scores = self.probabilities(texts)
@@ -206,14 +207,26 @@ def load(
     runs_on = resolve_device(device)
     for weights in variant.weights:
         artifact.verified(weights)
-    workers = cpus if optimize_for == "throughput" else 1
-    session = Session(
+    open_session = partial(
+        Session,
         artifact.read(variant.cpu.file),
         artifact.path.resolve(),
-        device=runs_on,
         threads=1 if optimize_for == "throughput" else cpus,
         spinning=spinning,
     )
+    try:
+        session = open_session(device=runs_on)
+    except DeviceUnavailableError as error:
+        if device != "auto":
+            raise
+        _log.warning("running on the CPU: %s", error)
+        runs_on = "cpu"
+        session = open_session(device=runs_on)
+    if session.label_count != len(manifest.labels):
+        raise ArtifactIntegrityError(
+            artifact.path,
+            f"its manifest names {len(manifest.labels)} labels, its graph gives {session.label_count}. Export again.",
+        )
     from tokenizers import Tokenizer  # after the cheap checks: their errors should not wait for it
 
     try:
@@ -232,6 +245,6 @@ def load(
         session,
         device=runs_on,
         precision=variant.precision,
-        workers=workers,
+        workers=cpus if optimize_for == "throughput" else 1,
         max_tokens=max_tokens,
     )

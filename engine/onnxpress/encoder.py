@@ -78,11 +78,7 @@ class Encoder:
         """
         for index, text in enumerate(texts):
             self._check(index, text)
-        encodings = (
-            [self._tokenizer.encode(*_halves(texts[0]))]
-            if len(texts) == 1
-            else self._tokenizer.encode_batch_fast(texts)
-        )
+        encodings = self._tokenizer.encode_batch_fast(list(texts))
         return TokenRows(encodings, np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings)))
 
     def _check(self, index: int, text: object) -> None:
@@ -95,10 +91,6 @@ class Encoder:
         for part in parts:
             if not part.isascii() and (match := _SURROGATE.search(part)):
                 raise TextEncodingError(index, match.start(), ord(match.group()))
-
-
-def _halves(text: Text) -> tuple[str, ...]:
-    return text if isinstance(text, tuple) else (text,)
 
 
 def _describe(text: object) -> str:

@@ -33,18 +33,14 @@ _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MAX_MANIFEST_BYTES: Final = 16 * 2**20
 
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Immutable, named fields only, and nothing the schema does not know."""
-
-
-class FileRecord(_Record):
+class FileRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a file was when it was exported."""
 
     sha256: str
     bytes: int
 
 
-class Parity(_Record):
+class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How closely a variant's logits follow torch's.
 
     Attributes:
@@ -62,7 +58,7 @@ class Parity(_Record):
     equal_labels: int
 
 
-class Graph(_Record):
+class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One ONNX file.
 
     Attributes:
@@ -76,7 +72,7 @@ class Graph(_Record):
     rewrites: dict[str, int]
 
 
-class Variant(_Record):
+class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One precision of the model.
 
     Attributes:
@@ -94,7 +90,7 @@ class Variant(_Record):
     parity: Parity
 
 
-class Provenance(_Record):
+class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the artifact came from: never a path, so that it says nothing about the machine."""
 
     source: str
@@ -106,7 +102,7 @@ class Provenance(_Record):
     created: str
 
 
-class Manifest(_Record):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that the engine needs to know before it opens a model file.
 
     Attributes:
@@ -164,8 +160,9 @@ def read_manifest(directory: Path) -> Manifest:
         found = msgspec.json.decode(data, type=_Version).schema_version
         if found > SCHEMA_VERSION:
             raise ArtifactSchemaError(
-                path, f"schema {found} is newer than {SCHEMA_VERSION}, the latest this version reads. "
-                "Upgrade onnxpress, or export again."
+                path,
+                f"schema {found} is newer than {SCHEMA_VERSION}, the latest this version reads. "
+                "Upgrade onnxpress, or export again.",
             )
         return msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 __all__ = ["plan_batches"]
 
 
-def plan_batches(
-    lengths: NDArray[np.int64], *, max_tokens: int, workers: int = 1
-) -> list[NDArray[np.intp]]:
+def plan_batches(lengths: NDArray[np.int64], *, max_tokens: int, workers: int = 1) -> list[NDArray[np.intp]]:
     """Group texts of equal length into batches of at most `max_tokens` tokens.
 
     Batches come largest first, so that workers taking them in turn finish together. Where all texts together

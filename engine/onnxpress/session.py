@@ -10,9 +10,21 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.errors import ArtifactIntegrityError, ConfigError, DeviceUnavailableError, MissingDependencyError
+from onnxpress.errors import (
+    ArtifactIntegrityError,
+    ConfigError,
+    DeviceUnavailableError,
+    MissingDependencyError,
+)
 
-__all__ = ["DISABLED_OPTIMIZERS", "Device", "Session", "import_onnxruntime", "resolve_device", "session_options"]
+__all__ = [
+    "DISABLED_OPTIMIZERS",
+    "Device",
+    "Session",
+    "import_onnxruntime",
+    "resolve_device",
+    "session_options",
+]
 
 Device = Literal["cpu", "cuda"]
 
@@ -27,7 +39,12 @@ _FATAL_ONLY: Final = 4  # failures are raised, not logged
 
 
 class Session:
-    """An ONNX Runtime session whose `run` may be called from several threads at once."""
+    """An ONNX Runtime session whose `run` may be called from several threads at once.
+
+    Attributes:
+        input_names: What `run` must be given.
+        label_count: Columns of the logits.
+    """
 
     def __init__(self, graph: bytes, folder: Path, *, device: Device, threads: int, spinning: bool) -> None:
         """Load `graph`, whose weights lie in files in `folder`; ONNX Runtime maps them into memory.
@@ -43,7 +60,10 @@ class Session:
         options = session_options(folder, threads=threads, spinning=spinning)
         try:
             self._session = ort.InferenceSession(
-                graph, options, providers=[_PROVIDERS[device]], disabled_optimizers=DISABLED_OPTIMIZERS[device]
+                graph,
+                options,
+                providers=[_PROVIDERS[device]],
+                disabled_optimizers=DISABLED_OPTIMIZERS[device],
             )
         except Exception as error:  # onnxruntime's errors share no public base class
             raise ArtifactIntegrityError(
@@ -51,9 +71,11 @@ class Session:
             ) from error
         if self._session.get_providers()[0] != _PROVIDERS[device]:
             raise DeviceUnavailableError(
-                device, "ONNX Runtime could not start it (driver or CUDA libraries missing). Pass device='cpu'."
+                device,
+                "ONNX Runtime could not start it (driver or CUDA libraries missing). Pass device='cpu'.",
             )
-        self.input_names: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
+        self.input_names: tuple[str, ...] = tuple(value.name for value in self._session.get_inputs())
+        self.label_count: int = self._session.get_outputs()[0].shape[1]
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Logits, float32 [rows, labels], of int64 inputs [rows, sequence]."""

@@ -1,8 +1,8 @@
 """The exporter: a fine-tuned transformers classifier to an optimized, verified ONNX artifact.
 
-    from onnxpress_export import export
+from onnxpress_export import export
 
-    report = export("checkpoint/", "artifact/")
+report = export("checkpoint/", "artifact/")
 """
 
 from __future__ import annotations

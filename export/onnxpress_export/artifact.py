@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 import onnx_ir as ir
+
 from onnxpress.artifact import record_of
 from onnxpress.errors import CheckpointError, OutputExistsError
 from onnxpress.manifest import MANIFEST_NAME, FileRecord, Manifest, encode_manifest
-
 from onnxpress_export.checkpoint import Checkpoint
 
 __all__ = [

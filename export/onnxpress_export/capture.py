@@ -93,10 +93,12 @@ def _captured_attention(
         shape=merged.shape,
         version=1,
     )
-    return output.unflatten(-1, (heads, head_size)), None
+    return output.reshape(*output.shape[:-1], heads, head_size), None
 
 
-def _untouched_padding_mask(*_: object, attention_mask: torch.Tensor | None = None, **__: object) -> torch.Tensor | None:
+def _untouched_padding_mask(
+    *_: object, attention_mask: torch.Tensor | None = None, **__: object
+) -> torch.Tensor | None:
     return attention_mask
 
 
@@ -106,7 +108,11 @@ def _example_inputs(model: PreTrainedModel, input_names: Sequence[str]) -> tuple
     ids = torch.arange(batch * sequence).reshape(batch, sequence) % model.config.vocab_size
     mask = torch.ones_like(ids)
     mask[1, -padding:] = 0
-    examples: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
+    examples: dict[str, Any] = {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "token_type_ids": torch.zeros_like(ids),
+    }
     return tuple(examples[name] for name in input_names)
 
 

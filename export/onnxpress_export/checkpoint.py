@@ -10,8 +10,6 @@ from typing import Any, Final, Literal
 
 import torch
 from huggingface_hub.errors import HFValidationError
-from onnxpress.errors import CheckpointError
-from onnxpress.manifest import ProblemType
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -19,6 +17,9 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+
+from onnxpress.errors import CheckpointError
+from onnxpress.manifest import ProblemType
 
 __all__ = ["Checkpoint", "load_checkpoint"]
 
@@ -78,6 +79,7 @@ def load_checkpoint(source: str, *, revision: str | None = None, allow_pickle: b
     model = _load_model(source, config, {**options, "use_safetensors": None if allow_pickle else True})
     tokenizer = _load_tokenizer(source, options)
     _check_finite(source, model)
+    _check_vocabulary(source, model, tokenizer)
     checkpoint = Checkpoint(
         source=_describe(source, config),
         model=model,
@@ -155,7 +157,8 @@ def _load_tokenizer(source: str, options: dict[str, Any]) -> PreTrainedTokenizer
         raise CheckpointError(source, f"transformers cannot load its tokenizer ({_first_line(error)}).") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise CheckpointError(
-            source, f"{type(tokenizer).__name__} is a slow tokenizer. Save a fast one (tokenizer.json) beside the model."
+            source,
+            f"{type(tokenizer).__name__} is a slow tokenizer. Save a fast one (tokenizer.json) beside the model.",
         )
     return tokenizer
 
@@ -165,8 +168,19 @@ def _check_finite(source: str, model: PreTrainedModel) -> None:
         if weight.is_floating_point() and not torch.isfinite(weight).all():
             broken = int((~torch.isfinite(weight)).sum())
             raise CheckpointError(
-                source, f"{name} holds {broken:,} values that are NaN or infinite. Train again from a sound checkpoint."
+                source,
+                f"{name} holds {broken:,} values that are NaN or infinite. Train again from a sound checkpoint.",
             )
+
+
+def _check_vocabulary(source: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    largest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().weight.shape[0]
+    if largest >= rows:
+        raise CheckpointError(
+            source,
+            f"the tokenizer gives ids up to {largest}, but the model embeds only {rows}. "
+            "Resize the model's token embeddings, or take the tokenizer that it was trained with.",
+        )
 
 
 def _input_names(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> tuple[str, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from onnxpress.extras import require
 from rich.console import Console
+
+from onnxpress.extras import require
 
 if TYPE_CHECKING:
     from onnxpress_export.exporter import ExportReport
@@ -30,9 +31,7 @@ def export(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Load weights from pickle files, which can run code.")
     ] = False,
-    tolerance: Annotated[
-        float, typer.Option(min=0.0, help="Largest difference of a logit from torch's.")
-    ] = 1e-4,
+    tolerance: Annotated[float, typer.Option(min=0.0, help="Largest difference of a logit from torch's.")] = 1e-4,
 ) -> None:
     """Export a fine-tuned classifier to an optimized ONNX artifact that gives the same answers."""
     require(_MODULES, extra="export")
@@ -70,10 +69,14 @@ def _summary(report: ExportReport, out: str) -> list[str]:
     rewrites = ", ".join(f"{name} {count}" for name, count in variant.cpu.rewrites.items())
     return [
         f"model    {origin.architecture}, {origin.layers} layers, {len(manifest.labels)} labels",
-        f"fused    {variant.cpu.operators['MultiHeadAttention']} of {origin.layers} attentions; "
-        f"ONNX Runtime runs {sum(report.session_operators.values())} nodes: {fused}, …",
+        (
+            f"fused    {variant.cpu.operators['MultiHeadAttention']} of {origin.layers} attentions; "
+            f"ONNX Runtime runs {sum(report.session_operators.values())} nodes: {fused}, …"
+        ),
         f"passes   {rewrites}",
-        f"parity   logits within {parity.max_difference:.1e} of torch (limit {parity.tolerance:g}), "
-        f"{parity.equal_labels} of {parity.rows} labels equal, up to {manifest.max_length} tokens",
+        (
+            f"parity   logits within {parity.max_difference:.1e} of torch (limit {parity.tolerance:g}), "
+            f"{parity.equal_labels} of {parity.rows} labels equal, up to {manifest.max_length} tokens"
+        ),
         f"written  {out}",
     ]

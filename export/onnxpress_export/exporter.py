@@ -14,8 +14,8 @@ from typing import Final
 
 import onnx_ir as ir
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
-from onnxpress.manifest import SCHEMA_VERSION, Graph, Manifest, Provenance, Variant
 
+from onnxpress.manifest import SCHEMA_VERSION, Graph, Manifest, Provenance, Variant
 from onnxpress_export.artifact import (
     CPU_GRAPH_NAME,
     PORTABLE_GRAPH_NAME,
@@ -109,9 +109,7 @@ def export(
         executed = session_operators(staging / CPU_GRAPH_NAME)
         require_fusion(executed, where="ONNX Runtime's final graph")
         on_step("comparing with torch")
-        parity = check_parity(
-            loaded, staging / PORTABLE_GRAPH_NAME, staging / CPU_GRAPH_NAME, tolerance=tolerance
-        )
+        parity = check_parity(loaded, staging / PORTABLE_GRAPH_NAME, staging / CPU_GRAPH_NAME, tolerance=tolerance)
         on_step("writing the manifest")
         write_tokenizer(loaded, staging)
         manifest = Manifest(
@@ -121,9 +119,7 @@ def export(
             inputs=loaded.input_names,
             max_length=loaded.max_length,
             truncation_side=loaded.truncation_side,
-            variants=(
-                Variant(precision="fp32", portable=portable, cpu=cpu, weights=(WEIGHTS_NAME,), parity=parity),
-            ),
+            variants=(Variant(precision="fp32", portable=portable, cpu=cpu, weights=(WEIGHTS_NAME,), parity=parity),),
             files=file_records(staging),
             provenance=_provenance(loaded, layers, target.name),
         )

@@ -13,15 +13,22 @@ import onnx_ir as ir
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
+
 from onnxpress.cpu import available_cpus
 from onnxpress.errors import CheckFailedError
 from onnxpress.manifest import Parity, ProblemType
 from onnxpress.session import DISABLED_OPTIMIZERS, Session, session_options
-
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.graph_census import operator_counts
 
-__all__ = ["LOGIT_TOLERANCE", "ParityError", "UnfusedAttentionError", "check_fusion", "check_parity", "session_operators"]
+__all__ = [
+    "LOGIT_TOLERANCE",
+    "ParityError",
+    "UnfusedAttentionError",
+    "check_fusion",
+    "check_parity",
+    "session_operators",
+]
 
 LOGIT_TOLERANCE: Final = 1e-4
 """fp32 sums in another order: about 1e-6 a layer on logits of order 1, with room for large logits and 24 layers."""
@@ -90,9 +97,7 @@ def session_operators(graph: Path) -> dict[str, int]:
         return operator_counts(ir.load(optimized).graph)
 
 
-def check_parity(
-    checkpoint: Checkpoint, portable: Path, cpu: Path, *, tolerance: float = LOGIT_TOLERANCE
-) -> Parity:
+def check_parity(checkpoint: Checkpoint, portable: Path, cpu: Path, *, tolerance: float = LOGIT_TOLERANCE) -> Parity:
     """Compare both graphs with torch on random tokens: several batch sizes, lengths up to the maximum, padding.
 
     The portable graph runs padded batches in a session of ONNX Runtime's defaults; the CPU's graph runs batches
@@ -102,7 +107,10 @@ def check_parity(
         ParityError: Logits differ by more than `tolerance`.
     """
     generator = np.random.default_rng(_SEED)
-    runners: dict[bool, tuple[Path, _Runner]] = {True: (portable, _portable_runner(portable)), False: (cpu, _engine_runner(cpu))}
+    runners: dict[bool, tuple[Path, _Runner]] = {
+        True: (portable, _portable_runner(portable)),
+        False: (cpu, _engine_runner(cpu)),
+    }
     worst, rows, equal = 0.0, 0, 0
     cases = _cases(checkpoint.max_length)
     for case in cases:
@@ -147,9 +155,7 @@ def _portable_runner(graph: Path) -> _Runner:
 
 def _cases(max_length: int) -> tuple[_Case, ...]:
     lengths = [length for length in (1, 7, 33, 130) if length < max_length] + [max_length]
-    return tuple(
-        _Case(batch, length, padded) for padded in (True, False) for length in lengths for batch in (1, 5)
-    )
+    return tuple(_Case(batch, length, padded) for padded in (True, False) for length in lengths for batch in (1, 5))
 
 
 def _random_inputs(checkpoint: Checkpoint, case: _Case, generator: np.random.Generator) -> dict[str, NDArray[np.int64]]:

@@ -16,7 +16,13 @@ from onnxpress.manifest import Manifest, Variant, encode_manifest
 __all__ = ["inspect"]
 
 _SHOWN_LABELS: Final = 8
-_SHOWN_OPERATORS: Final = ("MultiHeadAttention", "BiasGelu", "SkipLayerNormalization", "LayerNormalization", "MatMul")
+_SHOWN_OPERATORS: Final = (
+    "MultiHeadAttention",
+    "BiasGelu",
+    "SkipLayerNormalization",
+    "LayerNormalization",
+    "MatMul",
+)
 
 
 def inspect(
@@ -44,7 +50,10 @@ def _facts(manifest: Manifest) -> Table:
         labels += f", … ({len(manifest.labels)} in all)"
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in (
-        ("model", f"{origin.source}: {origin.architecture}, {origin.layers} layers, {origin.parameters:,} parameters"),
+        (
+            "model",
+            f"{origin.source}: {origin.architecture}, {origin.layers} layers, {origin.parameters:,} parameters",
+        ),
         ("problem", manifest.problem_type.replace("_", " ")),
         ("labels", labels),
         ("inputs", f"{', '.join(manifest.inputs)}; at most {manifest.max_length} tokens"),

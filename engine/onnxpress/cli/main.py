@@ -52,7 +52,8 @@ app = typer.Typer(
 def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=lambda on: _version(on))
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=lambda on: _version(on)),
     ] = False,
 ) -> None: ...
 

@@ -10,7 +10,7 @@ from typing import Annotated, BinaryIO, Final, Optional
 import msgspec
 import typer
 
-from onnxpress.classifier import Classifier, load
+from onnxpress.classifier import Classifier, OptimizeFor, load
 from onnxpress.errors import ConfigError
 from onnxpress.predictions import Prediction
 
@@ -38,7 +38,7 @@ def predict(
     """Classify texts; prints one JSON object a text, in order."""
     if top_k is not None and top_k < 1:
         raise ConfigError(f"--top-k must be at least 1, got {top_k}")
-    optimize_for = "latency" if texts else "throughput"
+    optimize_for: OptimizeFor = "latency" if texts else "throughput"
     with load(artifact, device=device, precision=precision, optimize_for=optimize_for) as classifier:
         write = sys.stdout.buffer.write
         for answer in _answers(classifier, texts or _lines(sys.stdin.buffer), top_k):

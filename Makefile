@@ -1,0 +1,37 @@
+# Every target makes its own environment in .venv, from the pinned versions in constraints.txt.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-slow test-network lint format clean
+
+demo: $(READY)
+	$(BIN)/onnxpress demo
+
+test: $(READY)
+	$(BIN)/pytest -m "not slow and not network and not cuda"
+
+test-network: $(READY)
+	$(BIN)/pytest -m network
+
+test-slow: $(READY)
+	$(BIN)/pytest -m "slow and not cuda"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "onnxpress needs Python 3.10 or newer; run make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,export,bench,dev]'
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) dist build

@@ -1,0 +1,1 @@
+"""The whole road on real text: fetch, fine-tune, export, classify, measure."""

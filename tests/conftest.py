@@ -1,0 +1,121 @@
+"""Shared by all tests: tiny seeded classifiers and tokenizers, made here, and artifacts exported from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+from onnxpress_export import ExportReport, export
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+WORDS = tuple(
+    "a an and as at bad best but by cast dull end ever every film fine for fun good great has heart in is it its joy "
+    "just kind less like long lost love made more most much never nice not of off on one only or our out over plot "
+    "poor pure rare real sad scene see so some star story sweet than that the this time to too two true very was "
+    "way well who why with wit work worst you".split()
+)
+MAX_LENGTH = 140
+
+MakeCheckpoint = Callable[..., Path]
+
+
+def make_tokenizer(max_length: int = MAX_LENGTH) -> PreTrainedTokenizerFast:
+    """A lower-casing word tokenizer that writes [CLS] A [SEP] B [SEP], as BERT's does."""
+    vocabulary = {token: index for index, token in enumerate(dict.fromkeys((*SPECIAL, *WORDS, *map(chr, range(97, 123)))))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=max_length,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **names,
+    )
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
+    """Save a seeded two-layer BERT classifier; keyword arguments go to its configuration."""
+
+    def make(labels: Sequence[str] = ("negative", "positive"), **settings: object) -> Path:
+        directory = tmp_path_factory.mktemp("checkpoint")
+        tokenizer = make_tokenizer()
+        torch.manual_seed(3)
+        config = BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            max_position_embeddings=MAX_LENGTH,
+            initializer_range=0.3,  # large enough for logits that tell texts apart
+            id2label=dict(enumerate(labels)),
+            label2id={label: index for index, label in enumerate(labels)},
+            **settings,
+        )
+        BertForSequenceClassification(config).save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+        return directory
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint(make_checkpoint: MakeCheckpoint) -> Path:
+    return make_checkpoint()
+
+
+@pytest.fixture(scope="session")
+def report(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
+    return export(checkpoint, tmp_path_factory.getbasetemp() / "artifact")
+
+
+@pytest.fixture(scope="session")
+def artifact(report: ExportReport, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact of `checkpoint`; tests that change one change a copy."""
+    assert report.manifest.labels
+    return tmp_path_factory.getbasetemp() / "artifact"
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """300 texts of 1 to 60 words, seeded; some repeat."""
+    generator = np.random.default_rng(5)
+    return [" ".join(generator.choice(WORDS, size)) for size in generator.integers(1, 61, 300)]
+
+
+@pytest.fixture(scope="session")
+def torch_logits(checkpoint: Path) -> Callable[[Sequence[object]], NDArray[np.float32]]:
+    """What torch answers, one text at a time and so without padding."""
+    model = BertForSequenceClassification.from_pretrained(checkpoint).eval()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(checkpoint)
+
+    def logits(texts: Sequence[object]) -> NDArray[np.float32]:
+        rows = []
+        for text in texts:
+            parts = text if isinstance(text, tuple) else (text,)
+            encoded = tokenizer(*parts, truncation=True, return_tensors="pt")
+            with torch.no_grad():
+                rows.append(model(**encoded).logits.numpy()[0])
+        return np.stack(rows)
+
+    return logits
+
+
+def edit_json(path: Path, change: Callable[[dict[str, object]], None]) -> None:
+    """Change the JSON object in the file at `path` in place."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))

@@ -1,0 +1,62 @@
+"""Devices are what was asked for, or an error says why not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+import onnxpress
+from onnxpress.session import resolve_device
+
+
+@pytest.fixture
+def with_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An onnxruntime built for CUDA, on a machine without a driver."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+
+
+@pytest.fixture
+def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_cuda_without_its_wheel_is_refused_with_the_way_out(artifact: Path) -> None:
+    with pytest.raises(onnxpress.DeviceUnavailableError, match=r"only CPUExecutionProvider.*onnxpress\[gpu\]"):
+        onnxpress.load(artifact, device="cuda")
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_auto_without_cuda_is_the_cpu() -> None:
+    assert resolve_device("auto") == "cpu"
+
+
+@pytest.mark.usefixtures("with_cuda")
+def test_the_wheel_for_cuda_decides() -> None:
+    assert [resolve_device(device) for device in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+
+
+@pytest.mark.usefixtures("with_cuda")
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="CUDA works here")
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_silent_fallback_to_the_cpu_is_refused(artifact: Path) -> None:
+    with pytest.raises(onnxpress.DeviceUnavailableError, match="could not start it"):
+        onnxpress.load(artifact, device="cuda")
+
+
+@pytest.mark.usefixtures("with_cuda")
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="CUDA works here")
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_auto_falls_back_and_says_so(artifact: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with onnxpress.load(artifact, device="auto") as classifier:
+        assert classifier.device == "cpu"
+    assert "could not start it" in caplog.text
+
+
+def test_without_onnxruntime_the_extras_are_named(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(onnxpress.MissingDependencyError, match=r"onnxpress\[cpu\].*onnxpress\[gpu\]"):
+        onnxpress.load(artifact)
