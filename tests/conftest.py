@@ -29,7 +29,9 @@ MakeCheckpoint = Callable[..., Path]
 
 def make_tokenizer(max_length: int = MAX_LENGTH) -> PreTrainedTokenizerFast:
     """A lower-casing word tokenizer that writes [CLS] A [SEP] B [SEP], as BERT's does."""
-    vocabulary = {token: index for index, token in enumerate(dict.fromkeys((*SPECIAL, *WORDS, *map(chr, range(97, 123)))))}
+    vocabulary = {
+        token: index for index, token in enumerate(dict.fromkeys((*SPECIAL, *WORDS, *map(chr, range(97, 123)))))
+    }
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

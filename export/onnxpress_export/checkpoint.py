@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 import torch
 from huggingface_hub.errors import HFValidationError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -137,15 +138,19 @@ def _load_model(source: str, config: Any, options: dict[str, Any]) -> PreTrained
             dtype=torch.float32,
             attn_implementation="eager",
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are listed: they are refused below
             **options,
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise CheckpointError(source, f"transformers cannot load its weights ({_first_line(error)}).") from error
-    missing, mismatched = sorted(info["missing_keys"]), sorted(map(str, info.get("mismatched_keys", ())))
-    if mismatched:
-        raise CheckpointError(source, f"weights do not match config.json: {mismatched[0]}.")
-    if missing:
-        raise CheckpointError(source, f"weights are missing, {missing[0]} first: the classifier was never trained.")
+    for name, held, wanted in sorted(info["mismatched_keys"]):
+        raise CheckpointError(
+            source,
+            f"{name} has shape {list(held)}, but config.json with its {config.num_labels} labels asks for "
+            f"{list(wanted)}. Correct id2label, or take the config.json that it was trained with.",
+        )
+    for name in sorted(info["missing_keys"]):
+        raise CheckpointError(source, f"has no weights for {name}: the classifier was never trained.")
     loaded: PreTrainedModel = model.eval()
     return loaded
 
@@ -160,6 +165,8 @@ def _load_tokenizer(source: str, options: dict[str, Any]) -> PreTrainedTokenizer
             source,
             f"{type(tokenizer).__name__} is a slow tokenizer. Save a fast one (tokenizer.json) beside the model.",
         )
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what transformers makes of missing files
+        raise CheckpointError(source, "has no tokenizer. Save it beside the model (tokenizer.save_pretrained).")
     return tokenizer
 
 

@@ -77,9 +77,7 @@ def test_a_directory_in_a_files_place_is_refused(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("location", ["../outside", "/etc/hostname", "link", "missing"])
-def test_weights_outside_the_artifact_are_refused_even_when_signed(
-    copy: Path, tmp_path: Path, location: str
-) -> None:
+def test_weights_outside_the_artifact_are_refused_even_when_signed(copy: Path, tmp_path: Path, location: str) -> None:
     shutil.copy(copy / "model.onnx_data", tmp_path / "outside")
     (copy / "link").symlink_to(tmp_path / "outside")
     model = onnx.load(copy / "model_cpu.onnx", load_external_data=False)

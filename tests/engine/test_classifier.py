@@ -42,9 +42,7 @@ def test_pairs_are_torchs(classifier: onnxpress.Classifier, texts: list[str], to
     assert np.abs(found - joined).max() > 100 * ATOL, "a pair is more than its two texts in a row"
 
 
-def test_long_texts_are_truncated_as_torch_does(
-    classifier: onnxpress.Classifier, torch_logits: TorchLogits
-) -> None:
+def test_long_texts_are_truncated_as_torch_does(classifier: onnxpress.Classifier, torch_logits: TorchLogits) -> None:
     long = [" ".join(WORDS * 5), ("good film " * MAX_LENGTH, "bad plot " * MAX_LENGTH), ("good", "bad " * 500)]
     np.testing.assert_allclose(classifier.logits(long), torch_logits(long), rtol=0, atol=ATOL)
 

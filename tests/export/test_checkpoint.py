@@ -1,0 +1,154 @@
+"""Checkpoints that cannot be exported are refused in one line, before anything is written."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertForMaskedLM
+
+import onnxpress
+from onnxpress_export import export
+from onnxpress_export.checkpoint import load_checkpoint
+from tests.conftest import MakeCheckpoint, edit_json
+
+
+@pytest.fixture
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+
+
+def edit_weights(directory: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    weights = load_file(directory / "model.safetensors")
+    change(weights)
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+
+
+def poison(weights: dict[str, torch.Tensor], value: float) -> None:
+    weights["bert.encoder.layer.1.output.dense.weight"][3, 5] = value
+
+
+def refusal(source: object, tmp_path: Path) -> str:
+    """The one line that refuses `source`; proves that nothing was written."""
+    with pytest.raises(onnxpress.CheckpointError) as caught:
+        export(str(source), tmp_path / "artifact")
+    assert not (tmp_path / "artifact").exists()
+    message = str(caught.value)
+    assert "\n" not in message and str(source) in message
+    assert str(pickle.loads(pickle.dumps(caught.value))) == message
+    return message
+
+
+def test_a_missing_directory(tmp_path: Path) -> None:
+    assert "no such directory" in refusal(tmp_path / "nowhere", tmp_path)
+
+
+def test_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "is a file" in refusal(tmp_path / "file", tmp_path)
+
+
+def test_a_foreign_directory(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    assert "is not a transformers checkpoint (no config.json)" in refusal(tmp_path / "photos", tmp_path)
+
+
+def test_an_unknown_hub_id_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("transformers.utils.hub.is_offline_mode", lambda: True)
+    assert "transformers cannot read its config.json" in refusal("no-such-owner/no-such-model", tmp_path)
+
+
+def test_a_broken_config(copy: Path, tmp_path: Path) -> None:
+    (copy / "config.json").write_text("{")
+    assert "transformers cannot read its config.json" in refusal(copy, tmp_path)
+
+
+def test_no_weights(copy: Path, tmp_path: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    assert "holds no weights" in refusal(copy, tmp_path)
+
+
+def test_weights_cut_short(copy: Path, tmp_path: Path) -> None:
+    with (copy / "model.safetensors").open("r+b") as file:
+        file.truncate(1_000)
+    assert "transformers cannot load its weights" in refusal(copy, tmp_path)
+
+
+def test_a_pickle_needs_the_flag(copy: Path, tmp_path: Path) -> None:
+    torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    assert "its weights (pytorch_model.bin) are a pickle" in refusal(copy, tmp_path)
+    report = export(copy, tmp_path / "artifact", allow_pickle=True)
+    assert report.manifest.labels == ("negative", "positive")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite(copy: Path, tmp_path: Path, value: float) -> None:
+    edit_weights(copy, lambda weights: poison(weights, value))
+    message = refusal(copy, tmp_path)
+    assert "bert.encoder.layer.1.output.dense.weight holds 1 values that are NaN or infinite" in message
+
+
+def test_a_model_that_is_no_classifier(checkpoint: Path, tmp_path: Path) -> None:
+    config = BertConfig.from_pretrained(checkpoint)
+    BertForMaskedLM(config).save_pretrained(tmp_path / "masked")
+    assert "is a BertForMaskedLM, not a sequence classifier" in refusal(tmp_path / "masked", tmp_path)
+
+
+def test_a_head_that_was_never_trained(copy: Path, tmp_path: Path) -> None:
+    edit_weights(copy, lambda weights: weights.pop("classifier.weight"))
+    assert "has no weights for classifier.weight: the classifier was never trained" in refusal(copy, tmp_path)
+
+
+def test_labels_that_do_not_match_the_head(copy: Path, tmp_path: Path) -> None:
+    edit_json(copy / "config.json", lambda config: config.update(id2label={"0": "a", "1": "b", "2": "c"}))
+    message = refusal(copy, tmp_path)
+    assert "classifier.bias has shape [2], but config.json with its 3 labels asks for [3]" in message
+
+
+def test_a_head_of_its_own_that_ignores_the_labels(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxpress_export.checkpoint._labels", lambda *_: ("a", "b", "c"))
+    assert "the head gives 2 logits but config.json names 3 labels" in refusal(checkpoint, tmp_path)
+
+
+def test_labels_with_a_gap(copy: Path, tmp_path: Path) -> None:
+    edit_json(copy / "config.json", lambda config: config.update(id2label={"0": "a", "2": "c"}))
+    assert "id2label must number its labels from 0" in refusal(copy, tmp_path)
+
+
+def test_no_tokenizer(copy: Path, tmp_path: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (copy / name).unlink()
+    assert "has no tokenizer" in refusal(copy, tmp_path)
+
+
+def test_a_tokenizer_of_another_model(copy: Path, tmp_path: Path) -> None:
+    def lengthen(tokenizer: dict[str, object]) -> None:
+        tokenizer["model"]["vocab"]["unheard"] = 9_999  # type: ignore[index]
+
+    edit_json(copy / "tokenizer.json", lengthen)
+    assert "the tokenizer gives ids up to 9999, but the model embeds only" in refusal(copy, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem", "expected"),
+    [
+        (("a", "b"), None, "single_label_classification"),
+        (("a", "b"), "multi_label_classification", "multi_label_classification"),
+        (("a",), "regression", "regression"),
+        (("a",), None, "multi_label_classification"),  # transformers' pipeline gives its one label a sigmoid
+    ],
+)
+def test_the_problem_is_read_as_the_pipeline_reads_it(
+    make_checkpoint: MakeCheckpoint, labels: tuple[str, ...], problem: str | None, expected: str
+) -> None:
+    loaded = load_checkpoint(str(make_checkpoint(labels, problem_type=problem)))
+    assert (loaded.problem_type, loaded.labels) == (expected, labels)
