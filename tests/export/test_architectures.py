@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
@@ -18,7 +17,7 @@ from transformers import (
 
 import onnxpress
 from onnxpress_export import export
-from tests.conftest import MAX_LENGTH, make_tokenizer
+from tests.conftest import MAX_LENGTH, make_tokenizer, randomize
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
@@ -26,15 +25,13 @@ SMALL: dict[str, Any] = {
     "num_attention_heads": 4,
     "intermediate_size": 64,
     "max_position_embeddings": MAX_LENGTH,
-    "initializer_range": 0.3,
     "num_labels": 3,
 }
 ARCHITECTURES = {
     "bert": lambda size: BertConfig(vocab_size=size, **SMALL),
     "bert-relu": lambda size: BertConfig(vocab_size=size, hidden_act="relu", **SMALL),
     "distilbert": lambda size: DistilBertConfig(
-        vocab_size=size, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=MAX_LENGTH,
-        initializer_range=0.3, num_labels=3,
+        vocab_size=size, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=MAX_LENGTH, num_labels=3,
     ),
     "electra": lambda size: ElectraConfig(vocab_size=size, embedding_size=16, **SMALL),
     "roberta": lambda size: RobertaConfig(vocab_size=size, pad_token_id=0, type_vocab_size=1, **SMALL),
@@ -45,8 +42,7 @@ ARCHITECTURES = {
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_an_architecture_is_fused_pruned_and_exact(name: str, tmp_path: Path) -> None:
     tokenizer = make_tokenizer(max_length=10**30)
-    torch.manual_seed(1)
-    model = AutoModelForSequenceClassification.from_config(ARCHITECTURES[name](len(tokenizer)))
+    model = randomize(AutoModelForSequenceClassification.from_config(ARCHITECTURES[name](len(tokenizer))))
     model.save_pretrained(tmp_path / "checkpoint")
     tokenizer.save_pretrained(tmp_path / "checkpoint")
     report = export(tmp_path / "checkpoint", tmp_path / "artifact")

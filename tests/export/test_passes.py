@@ -18,6 +18,7 @@ from onnxpress_export.passes import COMMON, CPU, PORTABLE, apply_passes
 from onnxpress_export.passes.drop_padding_mask import drop_padding_mask
 from onnxpress_export.passes.drop_reshape_round_trips import drop_reshape_round_trips
 from onnxpress_export.passes.prune_to_classified_token import prune_to_classified_token
+from tests.conftest import randomize
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 LAYERS = 3
@@ -34,10 +35,9 @@ def captured() -> ir.Model:
         num_attention_heads=4,
         intermediate_size=64,
         max_position_embeddings=64,
-        initializer_range=0.3,
     )
     config._attn_implementation = "eager"
-    return capture(BertForSequenceClassification(config).eval(), INPUTS)
+    return capture(randomize(BertForSequenceClassification(config)).eval(), INPUTS)
 
 
 def random_inputs(batch: int, length: int, *, padded: bool) -> dict[str, NDArray[np.int64]]:
@@ -65,6 +65,8 @@ def run(model: ir.Model, inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.flo
 @pytest.mark.parametrize(("batch", "length"), [(1, 1), (1, 7), (5, 33), (3, 64)])
 def test_a_pass_changes_no_answer(captured: ir.Model, name: str, batch: int, length: int) -> None:
     rewritten = captured.clone()
+    if name == "prune_to_classified_token":  # it does not look through the reshapes around an attention
+        drop_reshape_round_trips(rewritten)
     assert apply_passes(rewritten, {name: {**COMMON, **PORTABLE}[name]})[name] > 0
     inputs = random_inputs(batch, length, padded=True)
     np.testing.assert_allclose(run(rewritten, inputs), run(captured, inputs), rtol=0, atol=ATOL)
