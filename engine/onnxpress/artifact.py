@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from onnxpress.errors import ArtifactIntegrityError, ConfigError, PrecisionUnavailableError
+from onnxpress.external_data import external_files
 from onnxpress.manifest import FileRecord, Manifest, Variant, read_manifest
 
 __all__ = ["Artifact", "open_artifact", "record_of"]
@@ -49,6 +51,24 @@ class Artifact:
     def read(self, name: str) -> bytes:
         """The content of the file `name`, once `verified`."""
         return self.verified(name).read_bytes()
+
+    def read_graph(self, name: str, weights: Collection[str]) -> bytes:
+        """The content of the ONNX file `name`, once `verified`, which takes data from no file but `weights`.
+
+        Raises:
+            ArtifactIntegrityError: As `verified`; or it is no ONNX file, or names another file.
+        """
+        content = self.read(name)
+        try:
+            foreign = sorted(external_files(content) - set(weights))
+        except ValueError as error:
+            raise ArtifactIntegrityError(self.path / name, f"is not an ONNX graph ({error}). Export again.") from error
+        if foreign:
+            raise ArtifactIntegrityError(
+                self.path / name,
+                f"takes weights from {foreign[0]!r}, which is not a file of the artifact. Export again.",
+            )
+        return content
 
     def variant(self, precision: str) -> Variant:
         """The variant of `precision`; "auto" is fp32, which runs everywhere, or the only one there is.

@@ -209,7 +209,7 @@ def load(
         artifact.verified(weights)
     open_session = partial(
         Session,
-        artifact.read(variant.cpu.file),
+        artifact.read_graph(variant.cpu.file, variant.weights),
         artifact.path.resolve(),
         threads=1 if optimize_for == "throughput" else cpus,
         spinning=spinning,
