@@ -66,7 +66,7 @@ class Artifact:
         if foreign:
             raise ArtifactIntegrityError(
                 self.path / name,
-                f"takes weights from {foreign[0]!r}, which is not a file of the artifact. Export again.",
+                f"takes weights from {foreign[0]!r}, no file of the artifact. Export again.",
             )
         return content
 

@@ -87,9 +87,7 @@ def test_weights_outside_the_artifact_are_refused_even_when_signed(copy: Path, t
                 entry.value = location
     onnx.save(model, copy / "model_cpu.onnx")
     sign_again(copy, "model_cpu.onnx")
-    with pytest.raises(
-        onnxpress.ArtifactIntegrityError, match="takes weights from .* which is not a file of the artifact"
-    ):
+    with pytest.raises(onnxpress.ArtifactIntegrityError, match=r"takes weights from .* no file of the artifact"):
         onnxpress.load(copy)
 
 

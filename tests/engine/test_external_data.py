@@ -62,5 +62,5 @@ def test_any_bytes_are_read_or_refused(content: bytes) -> None:
 
 @pytest.mark.parametrize("content", [b"\x80", b"\x3a\x05ab", b"\x3b", b"\xff" * 12])
 def test_what_is_cut_short_or_unknown_is_refused(content: bytes) -> None:
-    with pytest.raises(ValueError, match="cut short|unknown wire type"):
+    with pytest.raises(ValueError, match=r"cut short|unknown wire type"):
         external_files(content)
