@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from onnxpress.cli.progress import show_steps
 from onnxpress.errors import CheckFailedError
 from onnxpress.extras import require
 from onnxpress_bench.report import render
@@ -45,13 +46,13 @@ def run(
     require(("onnxruntime",), extra="cpu")
     if against:
         require(("torch", "transformers"), extra="bench")
-    with Console(stderr=True, highlight=False).status("starting") as status:
+    with show_steps("starting") as show:
         result = run_benchmark(
             artifact,
             texts,
             against=against,
             sizes=SampleSizes(rounds=rounds, requests=requests, cold_starts=cold_starts),
-            on_step=status.update,
+            on_step=show,
         )
     if output is not None:
         output.write_bytes(encode_result(result))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -56,11 +57,12 @@ class _Worker:
 
     def __init__(self, spec: SystemSpec, texts: Sequence[str]) -> None:
         self._name = spec.name
+        self._words = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "onnxpress_bench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._words,
         )
         try:
             self.ask(Start(spec, list(texts)))
@@ -77,15 +79,23 @@ class _Worker:
             pass  # its end shows in the reply
         line = self._process.stdout.readline()
         if not line:
-            raise SystemFailedError(self._name, f"its process ended with status {self._process.wait()}.")
+            raise SystemFailedError(
+                self._name, f"its process ended with status {self._process.wait()}{self._last_words()}"
+            )
         reply = msgspec.json.decode(line, type=Reply)
         if reply.error:
             raise SystemFailedError(self._name, reply.error)
         return reply
 
+    def _last_words(self) -> str:
+        self._words.seek(0)
+        lines = self._words.read().decode("utf-8", "replace").strip().splitlines()
+        return f" ({lines[-1]})." if lines else "."
+
     def _stop(self) -> None:
         self._process.kill()
         self._process.communicate()
+        self._words.close()
 
     def __enter__(self) -> _Worker:
         return self

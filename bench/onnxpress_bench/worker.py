@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from time import perf_counter_ns
-from typing import Union
 
 import msgspec
 
@@ -43,14 +42,14 @@ class Memory(msgspec.Struct, frozen=True, tag=True):
     """Give the peak memory of this process so far."""
 
 
-Request = Union[Start, Single, Bulk, Compare, Memory]  # noqa: UP007 - msgspec needs it at run time
+Request = Start | Single | Bulk | Compare | Memory
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer to a request: the fields that it asked for, or why it failed."""
 
     nanoseconds: list[int] = []
-    answers: Union[Answers, None] = None  # noqa: UP007
+    answers: Answers | None = None
     peak_memory_bytes: int = 0
     error: str = ""
 
@@ -77,7 +76,7 @@ def main() -> None:
         replies.flush()
 
 
-def _answer(request: Union[Single, Bulk, Compare, Memory], system: System, texts: list[str]) -> Reply:  # noqa: UP007
+def _answer(request: Single | Bulk | Compare | Memory, system: System, texts: list[str]) -> Reply:
     if isinstance(request, Single):
         return Reply(nanoseconds=[_timed_single(system, texts[index]) for index in request.indices])
     if isinstance(request, Bulk):

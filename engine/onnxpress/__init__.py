@@ -6,7 +6,7 @@ clf = onnxpress.load("artifact/")
 clf("great film")          # Prediction(label="positive", score=0.99)
 """
 
-from onnxpress.classifier import Classifier, load
+from onnxpress.classifier import Classifier
 from onnxpress.encoder import Text
 from onnxpress.errors import (
     ArtifactError,
@@ -26,6 +26,7 @@ from onnxpress.errors import (
     TextTooLongError,
     TextTypeError,
 )
+from onnxpress.loading import load
 from onnxpress.predictions import Prediction
 
 __all__ = [

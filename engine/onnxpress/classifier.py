@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import islice
-from os import PathLike
-from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, get_args, overload
+from typing import Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.artifact import open_artifact
-from onnxpress.cpu import available_cpus
 from onnxpress.encoder import Encoder, Text
-from onnxpress.errors import ArtifactIntegrityError, ConfigError, DeviceUnavailableError
+from onnxpress.errors import ConfigError
 from onnxpress.manifest import Manifest
 from onnxpress.planner import plan_batches
 from onnxpress.predictions import Prediction, activate, best_labels, top_labels
-from onnxpress.session import Device, Session, resolve_device
+from onnxpress.session import Device, Session
 
-__all__ = ["Classifier", "OptimizeFor", "load"]
+__all__ = ["Classifier"]
 
-OptimizeFor = Literal["latency", "throughput"]
-
-_MAX_TOKENS: Final = 1_024
-_MAX_CHARACTERS: Final = 100_000
 _CHUNK: Final = 4_096
-
-_log: Final = logging.getLogger("onnxpress")
 
 
 class Classifier:
@@ -164,87 +152,3 @@ class Classifier:
             raise ConfigError(f"top_k must be at least 1, got {top_k}")
         scores = self.probabilities(texts)
         return best_labels(scores, self.labels) if top_k is None else top_labels(scores, self.labels, top_k)
-
-
-def load(
-    path: str | PathLike[str],
-    *,
-    device: str = "auto",
-    precision: str = "auto",
-    optimize_for: OptimizeFor = "latency",
-    threads: int | None = None,
-    max_tokens: int = _MAX_TOKENS,
-    max_characters: int = _MAX_CHARACTERS,
-    spinning: bool = True,
-) -> Classifier:
-    """Load the artifact in the directory `path`, after checking each file's hash.
-
-    Args:
-        path: An artifact, as `onnxpress export` writes it.
-        device: "cpu", "cuda", or "auto": CUDA where this onnxruntime has it, else the CPU.
-        precision: "fp32", "fp16", "int8", or "auto".
-        optimize_for: "latency" puts all threads into one run; "throughput" runs a batch on each thread.
-        threads: CPU threads to use; None for the CPUs this process may use.
-        max_tokens: Tokens a batch may have.
-        max_characters: Characters a text may have; a longer one raises TextTooLongError.
-        spinning: Whether threads of a run wait by spinning: faster alone, but unkind to other work on the machine.
-
-    Raises:
-        ArtifactError: There is no artifact, or it is not as it was exported.
-        ConfigError: A setting is outside its range.
-        DeviceUnavailableError: `device` cannot run here.
-        MissingDependencyError: onnxruntime is not installed.
-    """
-    if optimize_for not in get_args(OptimizeFor):
-        raise ConfigError(f"optimize_for must be latency or throughput, got {optimize_for!r}")
-    cpus = available_cpus() if threads is None else threads
-    for name, value in (("threads", cpus), ("max_tokens", max_tokens), ("max_characters", max_characters)):
-        if value < 1:
-            raise ConfigError(f"{name} must be at least 1, got {value}")
-    artifact = open_artifact(Path(path))
-    manifest = artifact.manifest
-    variant = artifact.variant(precision)
-    runs_on = resolve_device(device)
-    for weights in variant.weights:
-        artifact.verified(weights)
-    open_session = partial(
-        Session,
-        artifact.read_graph(variant.cpu.file, variant.weights),
-        artifact.path.resolve(),
-        threads=1 if optimize_for == "throughput" else cpus,
-        spinning=spinning,
-    )
-    try:
-        session = open_session(device=runs_on)
-    except DeviceUnavailableError as error:
-        if device != "auto":
-            raise
-        _log.warning("running on the CPU: %s", error)
-        runs_on = "cpu"
-        session = open_session(device=runs_on)
-    if session.label_count != len(manifest.labels):
-        raise ArtifactIntegrityError(
-            artifact.path,
-            f"its manifest names {len(manifest.labels)} labels, its graph gives {session.label_count}. Export again.",
-        )
-    from tokenizers import Tokenizer  # after the cheap checks: their errors should not wait for it
-
-    try:
-        tokenizer = Tokenizer.from_buffer(artifact.read("tokenizer.json"))
-    except ValueError as error:
-        raise ArtifactIntegrityError(artifact.path / "tokenizer.json", f"is no tokenizer ({error}).") from error
-    encoder = Encoder(
-        tokenizer,
-        max_length=manifest.max_length,
-        truncation_side=manifest.truncation_side,
-        max_characters=max_characters,
-    )
-    return Classifier(
-        manifest,
-        encoder,
-        session,
-        device=runs_on,
-        precision=variant.precision,
-        workers=cpus if optimize_for == "throughput" else 1,
-        max_tokens=max_tokens,
-    )

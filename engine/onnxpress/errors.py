@@ -106,7 +106,9 @@ class TextTypeError(TextError, TypeError):
         self.found = found
 
     def __str__(self) -> str:
-        return f"text {self.index} is {self.found}; pass a str, or a tuple of two str for a sentence pair."
+        return (
+            f"text {self.index} is {self.found}; pass a str, a tuple of two str (a sentence pair), or a list of these."
+        )
 
 
 class TextEncodingError(TextError, ValueError):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.console import Console
 
+from onnxpress.cli.progress import show_steps
 from onnxpress.extras import require
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def export(
     """Export a fine-tuned classifier to an optimized ONNX artifact that gives the same answers."""
     require(_MODULES, extra="export")
     require(("onnxruntime",), extra="cpu")
-    progress = Console(stderr=True, highlight=False)
-    with progress.status("loading torch and transformers") as status:
+    with show_steps("loading torch and transformers") as show:
         from transformers.utils import logging as transformers_logging
 
         from onnxpress_export.exporter import export as run_export
@@ -52,7 +51,7 @@ def export(
             allow_unfused=allow_unfused,
             allow_pickle=allow_pickle,
             tolerance=tolerance,
-            on_step=lambda step: status.update(step),
+            on_step=show,
         )
     for line in _summary(report, out):
         typer.echo(line)

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Final
 
 import onnx_ir as ir
+import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
+from onnxpress.errors import CheckpointError
 from onnxpress.manifest import SCHEMA_VERSION, Graph, Manifest, Provenance, Variant
 from onnxpress_export.artifact import (
     CPU_GRAPH_NAME,
@@ -84,15 +86,18 @@ def export(
     check_output(target, force=force)
     on_step("loading the checkpoint")
     loaded = load_checkpoint(fspath(checkpoint), revision=revision, allow_pickle=allow_pickle)
+    architecture, layers = type(loaded.model).__name__, int(loaded.model.config.num_hidden_layers)
     on_step("capturing the graph")
-    model = capture(loaded.model, loaded.input_names)
+    try:
+        model = capture(loaded.model, loaded.input_names)
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise CheckpointError(
+            fspath(checkpoint), f"torch cannot trace a {architecture} ({_cause(error)}). Please report it."
+        ) from error
     on_step("optimizing the graph")
     rewrites = apply_passes(model, COMMON)
     _sign(model)
-    layers = int(loaded.model.config.num_hidden_layers)
-    require_fusion = partial(
-        check_fusion, layers=0 if allow_unfused else layers, architecture=type(loaded.model).__name__
-    )
+    require_fusion = partial(check_fusion, layers=0 if allow_unfused else layers, architecture=architecture)
     with staged_directory(target) as staging:
         on_step("writing the graphs")
         write_weights(model, staging)
@@ -133,6 +138,13 @@ def _write_variant(
     rewrites = {**common_rewrites, **apply_passes(model, passes)}
     write_graph(model, directory, name)
     return Graph(file=name, operators=operator_counts(model.graph), rewrites=rewrites)
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what first went wrong: torch wraps it in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _sign(model: ir.Model) -> None:

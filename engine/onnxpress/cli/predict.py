@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Annotated, BinaryIO, Final, Optional
+from typing import Annotated, BinaryIO, Final
 
 import msgspec
 import typer
 
-from onnxpress.classifier import Classifier, OptimizeFor, load
+from onnxpress.classifier import Classifier
 from onnxpress.errors import ConfigError
+from onnxpress.loading import OptimizeFor, load
 from onnxpress.predictions import Prediction
 
 __all__ = ["predict"]
@@ -21,9 +22,9 @@ _CHUNK: Final = 512
 
 class _Answer(msgspec.Struct, omit_defaults=True):
     text: str
-    label: Optional[str] = None  # noqa: UP045 - msgspec reads annotations at run time, on Python 3.10 too
-    score: Optional[float] = None  # noqa: UP045
-    predictions: Optional[list[Prediction]] = None  # noqa: UP045
+    label: str | None = None
+    score: float | None = None
+    predictions: list[Prediction] | None = None
 
 
 def predict(

@@ -1,0 +1,73 @@
+"""What each graph pass is worth: python examples/measure_passes.py CHECKPOINT [BATCH TOKENS THREADS].
+
+Captures the checkpoint, adds the passes one after the other, and runs every stage in the engine's own session, in turns
+in random order. Prints each stage's median time, and how many times faster it is than the plain capture, with a 95 %
+interval. The last line adds the skip normalization that the engine leaves out on CPU.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxpress.session import Session
+from onnxpress_bench.statistics import median, paired_ratio
+from onnxpress_export.capture import capture
+from onnxpress_export.checkpoint import load_checkpoint
+from onnxpress_export.passes import COMMON, CPU, PORTABLE, apply_passes
+
+ROUNDS, RUNS = 40, 3
+
+
+def stages(checkpoint: str) -> dict[str, bytes]:
+    """Serialized graphs: the capture as it is, then with one more pass each."""
+    loaded = load_checkpoint(checkpoint)
+    model = capture(loaded.model, loaded.input_names)
+    graphs = {"captured": ir.to_proto(model).SerializeToString()}
+    for name, rewrite in {**COMMON, **CPU, **PORTABLE}.items():
+        apply_passes(model, {name: rewrite})
+        graphs["+ " + name] = ir.to_proto(model).SerializeToString()
+    return graphs
+
+
+def measure(graphs: dict[str, bytes], batch: int, tokens: int, threads: int) -> dict[str, list[float]]:
+    """Seconds a run by stage, one figure a round: the fastest of a few, which the machine's noise disturbs least."""
+    ids = np.random.default_rng(0).integers(5, 1_000, (batch, tokens))
+    inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    with tempfile.TemporaryDirectory() as folder:
+        sessions = {
+            name: Session(graph, Path(folder), device="cpu", threads=threads, spinning=False)
+            for name, graph in graphs.items()
+        }
+    seconds: dict[str, list[float]] = {name: [] for name in graphs}
+    for _ in range(ROUNDS):
+        for name in random.sample(list(sessions), len(sessions)):
+            session, took = sessions[name], []
+            chosen = {key: inputs[key] for key in session.input_names}
+            for _ in range(RUNS):
+                begin = time.perf_counter()
+                session.run(chosen)
+                took.append(time.perf_counter() - begin)
+            seconds[name].append(min(took))
+    return seconds
+
+
+def main(checkpoint: str, batch: int = 40, tokens: int = 26, threads: int = 1) -> None:
+    """Print the table."""
+    seconds = measure(stages(checkpoint), batch, tokens, threads)
+    print(f"batch {batch}, {tokens} tokens, {threads} threads, {ROUNDS} rounds")
+    for name, taken in seconds.items():
+        ratio = paired_ratio(seconds["captured"], taken)
+        print(f"{median(taken) * 1e3:9.2f} ms  {ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]  {name}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -1,0 +1,42 @@
+"""What the README shows runs as it stands."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_python_example_runs(artifact: Path, tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    shutil.copytree(artifact, tmp_path / "artifact")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    first, second, third = done.stdout.splitlines()
+    assert first.startswith("Prediction(label='") and second.startswith("[[Prediction(") and third.startswith("[[")
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")), ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_the_passes_page_names_every_pass() -> None:
+    from onnxpress_export.passes import COMMON, CPU, PORTABLE
+
+    named = re.findall(r"^\| `(\w+)`", (ROOT / "docs/passes.md").read_text(), re.MULTILINE)
+    assert named == [*COMMON, *PORTABLE, *CPU]
+
+
+def test_commands_shown_exist() -> None:
+    for command in set(re.findall(r"^    onnxpress (\w+)", README, re.MULTILINE)):
+        done = subprocess.run([sys.executable, "-m", "onnxpress", command, "--help"], capture_output=True, timeout=60)
+        assert done.returncode == 0, command
