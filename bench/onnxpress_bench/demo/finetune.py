@@ -19,6 +19,7 @@ from transformers import (
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    get_linear_schedule_with_warmup,
 )
 
 from onnxpress.encoder import Encoder
@@ -117,9 +118,7 @@ def _train(model: PreTrainedModel, batches: list[_Batch], on_progress: Callable[
     trained = nn.ModuleList([*model.bert.encoder.layer[_FROZEN_LAYERS:], model.bert.pooler, model.classifier])
     optimizer = torch.optim.AdamW(trained.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
     steps = _EPOCHS * len(batches)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=_LEARNING_RATE, total_steps=steps, pct_start=_WARM_UP, anneal_strategy="linear"
-    )
+    schedule = get_linear_schedule_with_warmup(optimizer, int(_WARM_UP * steps), steps)
     model.train()
     for step in range(steps):
         if step % len(batches) == 0:
