@@ -24,7 +24,7 @@ from onnxpress.manifest import ProblemType
 
 __all__ = ["Checkpoint", "load_checkpoint"]
 
-_HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _CLASSIFIER: Final = "ForSequenceClassification"
 _INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
 _UNLIMITED: Final = 10**9  # transformers writes about 1e30 for a tokenizer without a limit of its own
@@ -75,7 +75,8 @@ def load_checkpoint(source: str, *, revision: str | None = None, allow_pickle: b
     try:
         config = AutoConfig.from_pretrained(source, **options)
     except (OSError, ValueError, HFValidationError) as error:
-        raise CheckpointError(source, f"transformers cannot read its config.json ({_first_line(error)}).") from error
+        what = "its config.json cannot be read" if Path(source).exists() else "no such directory, and no such Hub model"
+        raise CheckpointError(source, f"{what} ({_first_line(error)}).") from error
     labels = _labels(source, config)
     model = _load_model(source, config, {**options, "use_safetensors": None if allow_pickle else True})
     tokenizer = _load_tokenizer(source, options)

