@@ -212,9 +212,12 @@ def _max_length(config: Any, tokenizer: PreTrainedTokenizerFast) -> int:
 
 
 def _check_head(source: str, checkpoint: Checkpoint) -> None:
-    with torch.no_grad():
-        ids = torch.full((1, 2), int(checkpoint.tokenizer.pad_token_id or 0))
-        logits = checkpoint.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    ids = torch.full((1, 2), int(checkpoint.tokenizer.pad_token_id or 0))
+    try:
+        with torch.no_grad():
+            logits = checkpoint.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(source, f"torch cannot run it on two tokens ({_first_line(error)}).") from error
     if tuple(logits.shape) != (1, len(checkpoint.labels)):
         raise CheckpointError(
             source,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import onnx_ir as ir
+import onnxruntime
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
@@ -101,13 +102,8 @@ def export(
     with staged_directory(target) as staging:
         on_step("writing the graphs")
         write_weights(model, staging)
-        portable, cpu = (
-            _write_variant(base, passes, rewrites, staging, name)
-            for base, passes, name in (
-                (model.clone(), PORTABLE, PORTABLE_GRAPH_NAME),
-                (model, CPU, CPU_GRAPH_NAME),
-            )
-        )
+        portable = _write_graph(model.clone(), PORTABLE, rewrites, staging, PORTABLE_GRAPH_NAME)
+        cpu = _write_graph(model, CPU, rewrites, staging, CPU_GRAPH_NAME)
         for graph in (portable, cpu):
             require_fusion(graph.operators, where=graph.file)
         on_step("checking what ONNX Runtime runs")
@@ -117,22 +113,13 @@ def export(
         parity = check_parity(loaded, staging / PORTABLE_GRAPH_NAME, staging / CPU_GRAPH_NAME, tolerance=tolerance)
         on_step("writing the manifest")
         write_tokenizer(loaded, staging)
-        manifest = Manifest(
-            schema_version=SCHEMA_VERSION,
-            labels=loaded.labels,
-            problem_type=loaded.problem_type,
-            inputs=loaded.input_names,
-            max_length=loaded.max_length,
-            truncation_side=loaded.truncation_side,
-            variants=(Variant(precision="fp32", portable=portable, cpu=cpu, weights=(WEIGHTS_NAME,), parity=parity),),
-            files=file_records(staging),
-            provenance=_provenance(loaded, layers, target.name),
-        )
+        variant = Variant(precision="fp32", portable=portable, cpu=cpu, weights=(WEIGHTS_NAME,), parity=parity)
+        manifest = _manifest(loaded, variant, staging, target.name)
         write_manifest(manifest, staging)
     return ExportReport(manifest=manifest, session_operators=executed)
 
 
-def _write_variant(
+def _write_graph(
     model: ir.Model, passes: Passes, common_rewrites: Mapping[str, int], directory: Path, name: str
 ) -> Graph:
     rewrites = {**common_rewrites, **apply_passes(model, passes)}
@@ -154,16 +141,25 @@ def _sign(model: ir.Model) -> None:
     model.graph.name = "classifier"
 
 
-def _provenance(checkpoint: Checkpoint, layers: int, output: str) -> Provenance:
-    import onnxruntime
-
+def _manifest(checkpoint: Checkpoint, variant: Variant, directory: Path, output: str) -> Manifest:
+    """The manifest of what lies in `directory`."""
     versions = {name: version(name) for name in _LIBRARIES}
-    return Provenance(
-        source=checkpoint.source,
-        architecture=type(checkpoint.model).__name__,
-        parameters=checkpoint.model.num_parameters(),
-        layers=layers,
-        command=f"onnxpress export {checkpoint.source} {output}",
-        versions={**versions, "onnxruntime": onnxruntime.__version__, "python": platform.python_version()},
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        labels=checkpoint.labels,
+        problem_type=checkpoint.problem_type,
+        inputs=checkpoint.input_names,
+        max_length=checkpoint.max_length,
+        truncation_side=checkpoint.truncation_side,
+        variants=(variant,),
+        files=file_records(directory),
+        provenance=Provenance(
+            source=checkpoint.source,
+            architecture=type(checkpoint.model).__name__,
+            parameters=checkpoint.model.num_parameters(),
+            layers=int(checkpoint.model.config.num_hidden_layers),
+            command=f"onnxpress export {checkpoint.source} {output}",
+            versions={**versions, "onnxruntime": onnxruntime.__version__, "python": platform.python_version()},
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        ),
     )

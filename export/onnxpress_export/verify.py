@@ -47,7 +47,8 @@ class ParityError(CheckFailedError):
     def __str__(self) -> str:
         return (
             f"{self.graph} differs from torch by {self.difference:.3g} at batch {self.batch}, {self.sequence} tokens; "
-            f"the tolerance is {self.tolerance:g}. Nothing was written; please report the architecture."
+            f"the tolerance is {self.tolerance:g}. Nothing was written. Its architecture is not supported yet, "
+            "or needs a larger --tolerance."
         )
 
 

@@ -7,16 +7,22 @@ from typing import Any
 
 import pytest
 from transformers import (
+    AlbertConfig,
     AutoModelForSequenceClassification,
     BertConfig,
+    CamembertConfig,
     DistilBertConfig,
     ElectraConfig,
+    FunnelConfig,
+    ModernBertConfig,
+    MPNetConfig,
     RobertaConfig,
     XLMRobertaConfig,
 )
 
 import onnxpress
 from onnxpress_export import export
+from onnxpress_export.verify import ParityError, UnfusedAttentionError
 from tests.conftest import MAX_LENGTH, make_tokenizer, randomize
 
 SMALL: dict[str, Any] = {
@@ -28,8 +34,10 @@ SMALL: dict[str, Any] = {
     "num_labels": 3,
 }
 ARCHITECTURES = {
+    "albert": lambda size: AlbertConfig(vocab_size=size, embedding_size=16, **SMALL),
     "bert": lambda size: BertConfig(vocab_size=size, **SMALL),
     "bert-relu": lambda size: BertConfig(vocab_size=size, hidden_act="relu", **SMALL),
+    "camembert": lambda size: CamembertConfig(vocab_size=size, pad_token_id=0, type_vocab_size=1, **SMALL),
     "distilbert": lambda size: DistilBertConfig(
         vocab_size=size, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=MAX_LENGTH, num_labels=3,
     ),
@@ -50,10 +58,44 @@ def test_an_architecture_is_fused_pruned_and_exact(name: str, tmp_path: Path) ->
     for operators in (variant.portable.operators, variant.cpu.operators, report.session_operators):
         assert operators["MultiHeadAttention"] == 2
     assert variant.cpu.rewrites["prune_to_classified_token"] == 1
-    offset = 1 if "roberta" in name else 0  # positions start behind the padding token's id, which is 0 here
+    # RoBERTa's positions start behind the padding token's id, which is 0 here.
+    offset = 1 if name in ("camembert", "roberta", "xlm-roberta") else 0
     assert report.manifest.max_length == MAX_LENGTH - offset
     assert (1, report.manifest.max_length) in variant.parity.cases
     assert variant.parity.equal_labels == variant.parity.rows
     assert variant.parity.max_difference <= variant.parity.tolerance == 1e-4
     with onnxpress.load(tmp_path / "artifact", threads=1) as classifier:
         assert classifier("good film").label in report.manifest.labels
+
+
+UNSUPPORTED = {
+    "mpnet": (
+        lambda size: MPNetConfig(vocab_size=size, pad_token_id=0, **SMALL),
+        UnfusedAttentionError,
+        "0 of 2 attentions of MPNetForSequenceClassification are fused",
+    ),
+    "modernbert": (
+        lambda size: ModernBertConfig(
+            vocab_size=size, pad_token_id=0, cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3,
+            local_attention=16, global_attn_every_n_layers=2, **SMALL,
+        ),
+        ParityError,  # its local attention sees only a window
+        "differs from torch",
+    ),
+    "funnel": (
+        lambda size: FunnelConfig(vocab_size=size, d_model=32, n_head=4, d_head=8, d_inner=64, block_sizes=[1, 1]),
+        onnxpress.CheckpointError,
+        "torch cannot run it on two tokens",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_an_architecture_that_is_not_supported_yet_is_refused(name: str, tmp_path: Path) -> None:
+    config, kind, says = UNSUPPORTED[name]
+    tokenizer = make_tokenizer(max_length=10**30)
+    randomize(AutoModelForSequenceClassification.from_config(config(len(tokenizer)))).save_pretrained(tmp_path / "c")
+    tokenizer.save_pretrained(tmp_path / "c")
+    with pytest.raises(kind, match=says):
+        export(tmp_path / "c", tmp_path / "artifact")
+    assert not (tmp_path / "artifact").exists()

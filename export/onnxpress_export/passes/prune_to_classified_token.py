@@ -12,7 +12,7 @@ from onnxpress_export.passes._graph import add_initializer, constant, is_op
 __all__ = ["prune_to_classified_token"]
 
 # Operators whose row for a token depends on that token's rows alone, given constant second inputs.
-_PER_TOKEN: Final = frozenset({"Add", "Mul", "Sub", "Div", "Gelu", "Relu", "Tanh", "Erf", "Sigmoid", "Cast"})
+_PER_TOKEN: Final = frozenset({"Add", "Mul", "Sub", "Div", "Pow", "Gelu", "Relu", "Tanh", "Erf", "Sigmoid", "Cast"})
 _TOKEN_AXIS: Final = 1
 
 
