@@ -1,9 +1,4 @@
-"""A torch classifier as a graph, with each attention captured as one operator.
-
-No pattern matcher looks for attention afterwards: transformers lets a caller choose the attention function, and
-ours writes a `com.microsoft::MultiHeadAttention` node instead of computing anything. The mask function hands the
-two-dimensional padding mask through, which is what that operator takes.
-"""
+"""A torch classifier as a graph, with each attention captured as one operator."""
 
 from __future__ import annotations
 
@@ -15,38 +10,29 @@ from typing import Any, Final
 
 import onnx_ir as ir
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import PreTrainedModel
 
-__all__ = ["MULTI_HEAD_ATTENTION", "capture"]
+from onnxpress_export.attention import captured_attention
 
-MULTI_HEAD_ATTENTION: Final = "com.microsoft::MultiHeadAttention"
-
-_NAME: Final = "onnxpress_captured"
-_REFERENCE: Final = "eager"
+__all__ = ["capture"]
 
 
 def capture(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
     """Trace `model` into a graph from `input_names`, int64 [batch, sequence], to float32 `logits`.
 
-    Each attention that goes through transformers' attention interface becomes one MultiHeadAttention; the
-    others are traced as written. The model is left with eager attention.
+    Each attention that the exporter knows becomes one MultiHeadAttention; any other is traced as written. The model
+    is left with eager attention.
     """
-    AttentionInterface.register(_NAME, _captured_attention)
-    AttentionMaskInterface.register(_NAME, _untouched_padding_mask)
-    model.set_attn_implementation(_NAME)
-    try:
-        with _quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                _Logits(model, input_names).eval(),
-                _example_inputs(model, input_names),
-                dynamo=True,
-                verbose=False,
-                input_names=list(input_names),
-                output_names=["logits"],
-                dynamic_shapes=(tuple([_DYNAMIC] * len(input_names)),),
-            )
-    finally:
-        model.set_attn_implementation(_REFERENCE)
+    with captured_attention(model), _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            _Logits(model, input_names).eval(),
+            _example_inputs(model, input_names),
+            dynamo=True,
+            verbose=False,
+            input_names=list(input_names),
+            output_names=["logits"],
+            dynamic_shapes=(tuple([_DYNAMIC] * len(input_names)),),
+        )
     assert program is not None
     return program.model
 
@@ -67,39 +53,6 @@ class _Logits(torch.nn.Module):
         output = self.model(**dict(zip(self._input_names, inputs, strict=True)))
         logits: torch.Tensor = output.logits
         return logits
-
-
-def _captured_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    **_: object,
-) -> tuple[torch.Tensor, None]:
-    """One MultiHeadAttention node for query, key and value of [batch, heads, sequence, head size]."""
-    heads, head_size = query.shape[1], query.shape[3]
-    inputs: list[torch.Tensor | None] = [t.transpose(1, 2).flatten(2) for t in (query, key, value)]
-    merged = inputs[0]
-    assert merged is not None
-    if attention_mask is not None:
-        inputs += [None, attention_mask.to(torch.int32)]
-    output = torch.onnx.ops.symbolic(
-        MULTI_HEAD_ATTENTION,
-        inputs,
-        attrs={"num_heads": heads, "scale": head_size**-0.5 if scaling is None else float(scaling)},
-        dtype=query.dtype,
-        shape=merged.shape,
-        version=1,
-    )
-    return output.reshape(*output.shape[:-1], heads, head_size), None
-
-
-def _untouched_padding_mask(
-    *_: object, attention_mask: torch.Tensor | None = None, **__: object
-) -> torch.Tensor | None:
-    return attention_mask
 
 
 def _example_inputs(model: PreTrainedModel, input_names: Sequence[str]) -> tuple[torch.Tensor, ...]:

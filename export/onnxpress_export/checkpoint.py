@@ -89,7 +89,7 @@ def load_checkpoint(source: str, *, revision: str | None = None, allow_pickle: b
         input_names=_input_names(model, tokenizer),
         labels=labels,
         problem_type=_problem_type(config, len(labels)),
-        max_length=_max_length(config, tokenizer),
+        max_length=_max_length(model, tokenizer),
         truncation_side="left" if tokenizer.truncation_side == "left" else "right",
     )
     _check_head(source, checkpoint)
@@ -204,10 +204,12 @@ def _problem_type(config: Any, labels: int) -> ProblemType:
     return "multi_label_classification" if labels == 1 else "single_label_classification"
 
 
-def _max_length(config: Any, tokenizer: PreTrainedTokenizerFast) -> int:
+def _max_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> int:
+    config = model.config
     positions = int(getattr(config, "max_position_embeddings", None) or _UNLIMITED)
     if config.model_type in _OFFSET_POSITIONS:
-        positions -= int(config.pad_token_id) + 1
+        embeddings: Any = model.base_model.embeddings
+        positions -= int(embeddings.padding_idx) + 1
     return min(positions, int(min(tokenizer.model_max_length, _UNLIMITED)))
 
 

@@ -1,0 +1,111 @@
+"""DeBERTa v2 and v3, whose scores add what content and relative position mean to each other.
+
+transformers multiplies each query (and key) with the embeddings of all distances that the model knows (512 for
+DeBERTa-v3-base) and gathers a score for each pair. Here only the distances that occur in the text are multiplied,
+2 · sequence of them, and a skew puts the products into place: the same numbers, less work on short text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import MethodType
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from transformers import PreTrainedModel
+from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
+
+from onnxpress_export.attention.operator import multi_head_attention
+
+__all__ = ["captured"]
+
+
+@contextmanager
+def captured(model: PreTrainedModel) -> Iterator[None]:
+    """Within the block, the self-attentions of `model` write MultiHeadAttention nodes."""
+    encoder: Any = model.base_model.encoder
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(encoder, "get_attention_mask", _padding_mask_as_given))
+        stack.enter_context(patch.object(encoder, "get_rel_pos", _no_relative_positions))
+        for layer in encoder.layer:
+            attention = layer.attention.self
+            stack.enter_context(patch.object(attention, "forward", MethodType(_forward, attention)))
+        yield
+
+
+def _padding_mask_as_given(mask: torch.Tensor) -> torch.Tensor:
+    return mask
+
+
+def _no_relative_positions(*_: object, **__: object) -> None:
+    """`_forward` makes its own."""
+
+
+def _forward(
+    self: Any,
+    hidden_states: torch.Tensor,
+    attention_mask: torch.Tensor,
+    *_: object,
+    rel_embeddings: torch.Tensor | None = None,
+    **__: object,
+) -> tuple[torch.Tensor, None]:
+    """The self-attention's forward, with all behind its projections but the positions' part in one operator."""
+    query, key, value = (
+        _split_heads(self, project(hidden_states)) for project in (self.query_proj, self.key_proj, self.value_proj)
+    )
+    kinds = {"c2p", "p2c"} & set(self.pos_att_type)
+    scale = (self.attention_head_size * (1 + len(kinds))) ** -0.5
+    bias = None
+    if self.relative_attention and kinds:
+        assert rel_embeddings is not None
+        bias = scale * _position_scores(self, query, key, rel_embeddings, kinds)
+    attended = multi_head_attention(query, key, value, scale=scale, padding=attention_mask, bias=bias)
+    return attended.flatten(2), None
+
+
+def _position_scores(
+    module: Any, query: torch.Tensor, key: torch.Tensor, rel_embeddings: torch.Tensor, kinds: set[str]
+) -> torch.Tensor:
+    """Content to position and position to content, unscaled, [batch, heads, sequence, sequence].
+
+    He et al., "DeBERTa: Decoding-enhanced BERT with Disentangled Attention", 2021, equation 4; v3 shares the
+    projections of content and position.
+    """
+    span, sequence = module.pos_ebd_size, query.shape[2]
+    embeddings = rel_embeddings[: 2 * span].unsqueeze(0)
+    distances = torch.arange(2 * sequence) - (sequence - 1)  # of the other token from this one
+    scores = query.new_zeros(())
+    if "c2p" in kinds:
+        project = module.key_proj if module.share_att_key else module.pos_key_proj
+        rows = (span + _bucket(module, -distances)).clamp(0, 2 * span - 1)
+        scores = scores + _skew(query @ _split_heads(module, project(embeddings))[:, :, rows].transpose(2, 3))
+    if "p2c" in kinds:
+        project = module.query_proj if module.share_att_key else module.pos_query_proj
+        rows = (span - _bucket(module, -distances)).clamp(0, 2 * span - 1)
+        by_key = _skew(key @ _split_heads(module, project(embeddings))[:, :, rows].transpose(2, 3))
+        scores = scores + by_key.transpose(2, 3)
+    return scores
+
+
+def _skew(products: torch.Tensor) -> torch.Tensor:
+    """From [.., sequence, 2 · sequence] by distance to [.., sequence, sequence] by token.
+
+    Column c of row i holds the distance c - (sequence - 1), and the result's column j wants the distance j - i: each
+    row begins one column earlier than the one before, which reading the same memory in rows one shorter does.
+    Huang et al., "Music Transformer", 2018, section 3.4.1.
+    """
+    sequence = products.shape[2]
+    flat = products.flatten(2)[:, :, sequence - 1 : sequence - 1 + sequence * (2 * sequence - 1)]
+    return flat.unflatten(2, (sequence, 2 * sequence - 1))[..., :sequence]
+
+
+def _bucket(module: Any, distances: torch.Tensor) -> torch.Tensor:
+    if module.position_buckets > 0 and module.max_relative_positions > 0:
+        distances = make_log_bucket_position(distances, module.position_buckets, module.max_relative_positions)
+    return distances.to(torch.long)
+
+
+def _split_heads(module: Any, projected: torch.Tensor) -> torch.Tensor:
+    return projected.unflatten(-1, (module.num_attention_heads, -1)).transpose(1, 2)
