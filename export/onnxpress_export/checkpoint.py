@@ -214,13 +214,15 @@ def _max_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> i
 
 
 def _check_head(source: str, checkpoint: Checkpoint) -> None:
-    ids = torch.full((1, 2), int(checkpoint.tokenizer.pad_token_id or 0))
+    ids = torch.full((2, 2), int(checkpoint.tokenizer.pad_token_id or 0))
     try:
         with torch.no_grad():
             logits = checkpoint.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    except ValueError as error:  # transformers' own: a decoder without pad_token_id
+        raise CheckpointError(source, f"{_first_line(error)} Set it in config.json.") from error
     except (RuntimeError, TypeError) as error:
         raise CheckpointError(source, f"torch cannot run it on two tokens ({_first_line(error)}).") from error
-    if tuple(logits.shape) != (1, len(checkpoint.labels)):
+    if tuple(logits.shape) != (2, len(checkpoint.labels)):
         raise CheckpointError(
             source,
             f"the head gives {logits.shape[-1]} logits but config.json names {len(checkpoint.labels)} labels. "

@@ -11,18 +11,20 @@ from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
     CamembertConfig,
+    DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
     FunnelConfig,
+    LlamaConfig,
     ModernBertConfig,
     MPNetConfig,
+    Qwen2Config,
     RobertaConfig,
     XLMRobertaConfig,
 )
 
 import onnxpress
 from onnxpress_export import export
-from onnxpress_export.verify import ParityError, UnfusedAttentionError
 from tests.conftest import MAX_LENGTH, make_tokenizer, randomize
 
 SMALL: dict[str, Any] = {
@@ -42,6 +44,22 @@ ARCHITECTURES = {
         vocab_size=size, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=MAX_LENGTH, num_labels=3,
     ),
     "electra": lambda size: ElectraConfig(vocab_size=size, embedding_size=16, **SMALL),
+    "deberta-v2": lambda size: DebertaV2Config(
+        vocab_size=size, relative_attention=True, pos_att_type=["c2p", "p2c"], type_vocab_size=2,
+        conv_kernel_size=3, conv_act="gelu", **SMALL,
+    ),
+    "deberta-v3": lambda size: DebertaV2Config(
+        vocab_size=size, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=16, type_vocab_size=0,
+        share_att_key=True, norm_rel_ebd="layer_norm", position_biased_input=False, **SMALL,
+    ),
+    "llama": lambda size: LlamaConfig(vocab_size=size, num_key_value_heads=2, pad_token_id=0, **SMALL),
+    "llama-left-padded": lambda size: LlamaConfig(vocab_size=size, pad_token_id=0, **SMALL),
+    "modernbert": lambda size: ModernBertConfig(
+        vocab_size=size, pad_token_id=0, cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3,
+        local_attention=16, global_attn_every_n_layers=2, **SMALL,
+    ),
+    "mpnet": lambda size: MPNetConfig(vocab_size=size, pad_token_id=1, **SMALL),
+    "qwen2": lambda size: Qwen2Config(vocab_size=size + 1, num_key_value_heads=2, pad_token_id=0, **SMALL),
     "roberta": lambda size: RobertaConfig(vocab_size=size, pad_token_id=0, type_vocab_size=1, **SMALL),
     "xlm-roberta": lambda size: XLMRobertaConfig(vocab_size=size, pad_token_id=0, type_vocab_size=1, **SMALL),
 }  # fmt: skip
@@ -50,6 +68,7 @@ ARCHITECTURES = {
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_an_architecture_is_fused_pruned_and_exact(name: str, tmp_path: Path) -> None:
     tokenizer = make_tokenizer(max_length=10**30)
+    tokenizer.padding_side = "left" if name.endswith("left-padded") else "right"
     model = randomize(AutoModelForSequenceClassification.from_config(ARCHITECTURES[name](len(tokenizer))))
     model.save_pretrained(tmp_path / "checkpoint")
     tokenizer.save_pretrained(tmp_path / "checkpoint")
@@ -58,8 +77,8 @@ def test_an_architecture_is_fused_pruned_and_exact(name: str, tmp_path: Path) ->
     for operators in (variant.portable.operators, variant.cpu.operators, report.session_operators):
         assert operators["MultiHeadAttention"] == 2
     assert variant.cpu.rewrites["prune_to_classified_token"] == 1
-    # RoBERTa's positions start behind the padding token's id, which is 0 here.
-    offset = 1 if name in ("camembert", "roberta", "xlm-roberta") else 0
+    # RoBERTa's positions start behind the padding token's id, which is 0 here; MPNet's behind 1.
+    offset = {"camembert": 1, "mpnet": 2, "roberta": 1, "xlm-roberta": 1}.get(name, 0)
     assert report.manifest.max_length == MAX_LENGTH - offset
     assert (1, report.manifest.max_length) in variant.parity.cases
     assert variant.parity.equal_labels == variant.parity.rows
@@ -69,21 +88,15 @@ def test_an_architecture_is_fused_pruned_and_exact(name: str, tmp_path: Path) ->
 
 
 UNSUPPORTED = {
-    "mpnet": (
-        lambda size: MPNetConfig(vocab_size=size, pad_token_id=0, **SMALL),
-        UnfusedAttentionError,
-        "0 of 2 attentions of MPNetForSequenceClassification are fused",
-    ),
-    "modernbert": (
-        lambda size: ModernBertConfig(
-            vocab_size=size, pad_token_id=0, cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3,
-            local_attention=16, global_attn_every_n_layers=2, **SMALL,
-        ),
-        ParityError,  # its local attention sees only a window
-        "differs from torch",
+    "llama-without-padding-token": (
+        lambda size: LlamaConfig(vocab_size=size, pad_token_id=None, **SMALL),
+        onnxpress.CheckpointError,
+        "no padding token is defined. Set it in config.json",
     ),
     "funnel": (
-        lambda size: FunnelConfig(vocab_size=size, d_model=32, n_head=4, d_head=8, d_inner=64, block_sizes=[1, 1]),
+        lambda size: FunnelConfig(
+            vocab_size=size, d_model=32, n_head=4, d_head=8, d_inner=64, block_sizes=[1, 1],
+        ),
         onnxpress.CheckpointError,
         "torch cannot run it on two tokens",
     ),

@@ -98,7 +98,7 @@ def _skew(products: torch.Tensor) -> torch.Tensor:
     """
     sequence = products.shape[2]
     flat = products.flatten(2)[:, :, sequence - 1 : sequence - 1 + sequence * (2 * sequence - 1)]
-    return flat.unflatten(2, (sequence, 2 * sequence - 1))[..., :sequence]
+    return flat.reshape(*flat.shape[:2], sequence, 2 * sequence - 1)[..., :sequence]
 
 
 def _bucket(module: Any, distances: torch.Tensor) -> torch.Tensor:
@@ -108,4 +108,5 @@ def _bucket(module: Any, distances: torch.Tensor) -> torch.Tensor:
 
 
 def _split_heads(module: Any, projected: torch.Tensor) -> torch.Tensor:
-    return projected.unflatten(-1, (module.num_attention_heads, -1)).transpose(1, 2)
+    """[batch, sequence, features] to [batch, heads, sequence, head size]."""
+    return projected.reshape(*projected.shape[:-1], module.num_attention_heads, -1).transpose(1, 2)

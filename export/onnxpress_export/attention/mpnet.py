@@ -24,7 +24,9 @@ def captured(model: PreTrainedModel) -> Iterator[None]:
     with ExitStack() as stack:
         # transformers 4 makes its mask with the first, 5 with the second; create lets the other be absent.
         stack.enter_context(patch.object(base, "get_extended_attention_mask", _padding_mask_as_given, create=True))
-        stack.enter_context(patch.object(modeling_mpnet, "create_bidirectional_mask", _padding_mask_as_given, create=True))
+        stack.enter_context(
+            patch.object(modeling_mpnet, "create_bidirectional_mask", _padding_mask_as_given, create=True)
+        )
         for layer in base.encoder.layer:
             attention = layer.attention.attn
             stack.enter_context(patch.object(attention, "forward", MethodType(_forward, attention)))
@@ -44,7 +46,7 @@ def _forward(
 ) -> tuple[torch.Tensor]:
     """The self-attention's forward, with all between its four projections in one operator."""
     query, key, value = (
-        project(hidden_states).unflatten(-1, (self.num_attention_heads, -1)).transpose(1, 2)
+        project(hidden_states).reshape(*hidden_states.shape[:-1], self.num_attention_heads, -1).transpose(1, 2)
         for project in (self.q, self.k, self.v)
     )
     attended = multi_head_attention(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -48,7 +48,7 @@ def multi_head_attention(
     inputs += [None, None if padding is None else padding.to(torch.int32), bias]
     while inputs[-1] is None:
         inputs.pop()
-    attributes: dict[str, int | float] = {"num_heads": heads, "scale": float(scale)}
+    attributes: dict[str, Any] = {"num_heads": heads, "scale": float(scale)}
     output = torch.onnx.ops.symbolic(
         MULTI_HEAD_ATTENTION,
         inputs,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-__all__ = ["add_initializer", "constant", "is_op", "same_shape"]
+__all__ = ["add_initializer", "add_node", "constant", "is_op", "same_shape"]
 
 
 def is_op(node: ir.Node | None, op_type: str, domain: str = "") -> bool:
@@ -43,3 +45,16 @@ def add_initializer(graph: ir.Graph, name: str, content: NDArray[np.generic]) ->
     value = ir.Value(name=name, shape=ir.Shape(content.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+def add_node(op_type: str, inputs: Sequence[ir.Value], name: str, **attributes: int | list[int]) -> ir.Value:
+    """Add a node of one output, called `name`, at the end of its inputs' graph. Returns the output.
+
+    The caller sorts the graph once its edits are done.
+    """
+    graph = inputs[0].graph
+    assert isinstance(graph, ir.Graph)
+    node = ir.node(op_type, inputs, attributes=attributes, name=name)
+    node.outputs[0].name = name
+    graph.append(node)
+    return node.outputs[0]

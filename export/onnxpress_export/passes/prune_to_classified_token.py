@@ -4,94 +4,96 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
 import onnx_ir as ir
 
-from onnxpress_export.passes._graph import add_initializer, constant, is_op
+from onnxpress_export.passes._classified_token import (
+    TOKEN_AXIS,
+    ClassifiedToken,
+    classified_tokens,
+    has_tokens,
+)
+from onnxpress_export.passes._graph import add_node, constant, is_op
 
 __all__ = ["prune_to_classified_token"]
 
 # Operators whose row for a token depends on that token's rows alone, given constant second inputs.
-_PER_TOKEN: Final = frozenset({"Add", "Mul", "Sub", "Div", "Pow", "Gelu", "Relu", "Tanh", "Erf", "Sigmoid", "Cast"})
-_TOKEN_AXIS: Final = 1
+_PER_TOKEN: Final = frozenset(
+    "Add Cast Div Erf Gelu Mul Neg Pow Reciprocal Relu Sigmoid Sqrt Sub Tanh".split()
+)  # fmt: skip
+_FEATURES: Final = 2
+_BIAS: Final = 5  # MultiHeadAttention's inputs: query, key, value, bias, key_padding_mask, attention_bias, …
 
 
 def prune_to_classified_token(model: ir.Model) -> int:
-    """Move the classifier's token gather up to the last attention's query.
+    """Move the choice of the classified token up to the last attention's query.
 
-    Looks for Gather(hidden, 0, axis=1) on [batch, sequence, features] and narrows the sequence to its first
-    token as far up as every reader allows: through operators that treat tokens independently, and through an
-    attention's query, whose keys and values still see every token.
+    Looks for what reads one token of [batch, sequence, features]: Gather of the first (BERT), or GatherND of the
+    last that is no padding (decoders). Narrows the sequence to that token as far up as every reader allows: through
+    operators that treat tokens independently, and through an attention's query, whose keys and values still see
+    every token. What a causal attention hides from the token becomes a bias of its only row.
 
     Exact: each narrowed operator computes the rows it keeps from the same numbers as before. Returns the number
     of attentions narrowed, 0 when the classifier reads more than one token (mean pooling).
     """
     graph, pruned = model.graph, 0
-    for gather in [node for node in graph if _reads_first_token(node)]:
-        narrowed = _narrowed_nodes(graph, gather)
-        attentions = sum(is_op(node, "MultiHeadAttention", "com.microsoft") for node in narrowed)
-        if attentions:
-            _narrow(graph, gather, narrowed)
-            pruned += attentions
+    for token in classified_tokens(graph):
+        narrowed = _narrowed_nodes(graph, token)
+        attentions = [node for node in narrowed if _is_attention(node)]
+        if attentions and all(_narrow_scores(node, token) for node in attentions):
+            _narrow(token, narrowed)
+            pruned += len(attentions)
+    if pruned:
+        graph.sort()
     return pruned
 
 
-def _reads_first_token(node: ir.Node) -> bool:
-    if not is_op(node, "Gather") or node.attributes.get_int("axis", 0) != _TOKEN_AXIS:
-        return False
-    hidden, index = node.inputs[0], constant(node.inputs[1])
-    return _has_tokens(hidden) and index is not None and index.shape == () and int(index) == 0
-
-
-def _has_tokens(value: ir.Value | None) -> bool:
-    """Whether `value` is [batch, sequence, features] with a sequence of its own length."""
-    return (
-        value is not None
-        and value.shape is not None
-        and len(value.shape) == 3
-        and isinstance(value.shape[_TOKEN_AXIS], ir.SymbolicDim)
-    )
-
-
-def _narrowed_nodes(graph: ir.Graph, gather: ir.Node) -> list[ir.Node]:
-    """The nodes above `gather` all of whose readers need one token only, last first."""
-    narrowed = {gather}
-    order = []
+def _narrowed_nodes(graph: ir.Graph, token: ClassifiedToken) -> list[ir.Node]:
+    """The nodes above the token's reader all of whose readers need one token only, last first."""
+    narrowed = {token.reader}
+    order: list[ir.Node] = []
     for node in reversed(list(graph)):
         readers = [use for output in node.outputs for use in output.uses()]
         if (
             readers
             and not any(output.is_graph_output() for output in node.outputs)
-            and all(use.node in narrowed and use.idx in _token_inputs(use.node) for use in readers)
-            and _token_inputs(node)
-            and node is not gather
+            and all(use.node in narrowed and use.idx in _token_inputs(use.node, token) for use in readers)
+            and _token_inputs(node, token)
+            and node is not token.reader
         ):
             narrowed.add(node)
             order.append(node)
     return order
 
 
-def _token_inputs(node: ir.Node) -> tuple[int, ...]:
+def _token_inputs(node: ir.Node, token: ClassifiedToken) -> tuple[int, ...]:
     """The inputs that narrow with the node's output; none when the node does not treat tokens independently."""
     inputs = node.inputs
-    if _reads_first_token(node):
+    if node is token.reader:
         return (0,)
-    if not _has_tokens(node.outputs[0]):
+    if not has_tokens(node.outputs[0]):
         return ()
-    if is_op(node, "MultiHeadAttention", "com.microsoft"):
-        has_bias_per_query = len(inputs) > 5 and inputs[5] is not None
-        return () if has_bias_per_query or len(node.outputs) > 1 else (0,)
+    if _is_attention(node):
+        return (0,) if len(node.outputs) == 1 else ()
     if is_op(node, "MatMul"):
-        weight = inputs[1]
-        return (0,) if _has_tokens(inputs[0]) and constant(weight) is not None else ()
+        return (0,) if has_tokens(inputs[0]) and constant(inputs[1]) is not None else ()
     if is_op(node, "LayerNormalization"):
         axis = node.attributes.get_int("axis", -1)
-        return (0,) if axis in (-1, 2) and len(node.outputs) == 1 and _has_tokens(inputs[0]) else ()
+        return (0,) if axis in (-1, _FEATURES) and len(node.outputs) == 1 and has_tokens(inputs[0]) else ()
+    if is_op(node, "ReduceMean"):
+        axes = constant(inputs[1]) if len(inputs) > 1 else None
+        over_features = axes is not None and axes.tolist() in ([-1], [_FEATURES])
+        return (0,) if over_features and node.attributes.get_int("keepdims", 1) == 1 else ()
+    if is_op(node, "Split"):
+        return (0,) if node.attributes.get_int("axis", 0) in (-1, _FEATURES) else ()
     if node.domain == "" and node.op_type in _PER_TOKEN:
-        moving = tuple(index for index, value in enumerate(inputs) if _has_tokens(value))
+        moving = tuple(index for index, value in enumerate(inputs) if has_tokens(value))
         rest = [value for index, value in enumerate(inputs) if index not in moving]
         return moving if all(_is_alike_for_all_tokens(value) for value in rest) else ()
     return ()
+
+
+def _is_attention(node: ir.Node) -> bool:
+    return is_op(node, "MultiHeadAttention", "com.microsoft")
 
 
 def _is_alike_for_all_tokens(value: ir.Value | None) -> bool:
@@ -99,39 +101,38 @@ def _is_alike_for_all_tokens(value: ir.Value | None) -> bool:
     return content is not None and (content.ndim < 2 or content.shape[-2] == 1)
 
 
-def _narrow(graph: ir.Graph, gather: ir.Node, narrowed: list[ir.Node]) -> None:
-    """Slice the first token off what flows into the `narrowed` nodes, and shorten the shapes they state."""
+def _narrow_scores(attention: ir.Node, token: ClassifiedToken) -> bool:
+    """Keep the one row of what is added to the scores; False, and nothing changed, where that is not known."""
+    bias = attention.inputs[_BIAS] if len(attention.inputs) > _BIAS else None
+    kept = [] if bias is None else [token.keep_bias(bias)]
+    query = attention.inputs[0]
+    assert query is not None
+    if attention.attributes.get_int("unidirectional", 0):
+        kept.append(token.causal_bias(query))
+    known = [value for value in kept if value is not None]
+    if len(known) < len(kept):
+        return False
+    if known:
+        total = known[0] if len(known) == 1 else add_node("Add", known, f"{query.name}_bias")
+        attention.resize_inputs(max(len(attention.inputs), _BIAS + 1))
+        attention.replace_input_with(_BIAS, total)
+    attention.attributes.pop("unidirectional", None)
+    return True
+
+
+def _narrow(token: ClassifiedToken, narrowed: list[ir.Node]) -> None:
+    """Keep the token of what flows into the `narrowed` nodes, and shorten the shapes they state."""
     inside = {output for node in narrowed for output in node.outputs}
-    sliced: dict[ir.Value, ir.Value] = {}
-    for node in (*narrowed, gather):
-        for index in _token_inputs(node):
+    kept: dict[ir.Value, ir.Value] = {}
+    for node in (*narrowed, token.reader):
+        for index in _token_inputs(node, token):
             value = node.inputs[index]
             assert value is not None
             if value not in inside:
-                if value not in sliced:
-                    sliced[value] = _first_token(graph, value)
-                node.replace_input_with(index, sliced[value])
+                if value not in kept:
+                    kept[value] = token.keep(value)
+                node.replace_input_with(index, kept[value])
     for output in inside:
-        output.shape = _one_token(output)
-
-
-def _first_token(graph: ir.Graph, value: ir.Value) -> ir.Value:
-    start, stop, axis = (
-        add_initializer(graph, f"first_token_{name}", np.array([number], dtype=np.int64))
-        for name, number in (("start", 0), ("stop", 1), ("axis", _TOKEN_AXIS))
-    )
-    node = ir.node("Slice", [value, start, stop, axis], name=f"{value.name}_first_token")
-    node.outputs[0].name = f"{value.name}_first_token"
-    node.outputs[0].shape = _one_token(value)
-    node.outputs[0].type = value.type
-    producer = value.producer()
-    if producer is None:
-        graph.insert_before(graph[0], node)
-    else:
-        graph.insert_after(producer, node)
-    return node.outputs[0]
-
-
-def _one_token(value: ir.Value) -> ir.Shape:
-    assert value.shape is not None
-    return ir.Shape([value.shape[0], 1, value.shape[2]])
+        assert output.shape is not None
+        output.shape = ir.Shape([1 if axis == TOKEN_AXIS else size for axis, size in enumerate(output.shape)])
+    token.read_kept()
