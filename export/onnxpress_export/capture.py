@@ -14,16 +14,18 @@ from transformers import PreTrainedModel
 
 from onnxpress_export.attention import captured_attention
 
-__all__ = ["capture"]
+__all__ = ["capture", "trace"]
 
 
 def capture(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
-    """Trace `model` into a graph from `input_names`, int64 [batch, sequence], to float32 `logits`.
+    """`trace`, with each attention that the exporter knows as one MultiHeadAttention."""
+    with captured_attention(model):
+        return trace(model, input_names)
 
-    Each attention that the exporter knows becomes one MultiHeadAttention; any other is traced as written. The model
-    is left with eager attention.
-    """
-    with captured_attention(model), _quiet(), torch.no_grad():
+
+def trace(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
+    """The graph of `model` as it computes, from `input_names`, int64 [batch, sequence], to float32 `logits`."""
+    with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             _Logits(model, input_names).eval(),
             _example_inputs(model, input_names),

@@ -63,7 +63,7 @@ def _summary(report: ExportReport, out: str) -> list[str]:
     parity = variant.parity
     fused = ", ".join(
         f"{report.session_operators.get(name, 0)} {name}"
-        for name in ("MultiHeadAttention", "BiasGelu", "LayerNormalization")
+        for name in ("MultiHeadAttention", "LayerNormalization", "MatMul")
     )
     rewrites = ", ".join(f"{name} {count}" for name, count in variant.cpu.rewrites.items())
     return [
