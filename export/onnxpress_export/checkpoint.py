@@ -40,7 +40,7 @@ class Checkpoint:
 
     Attributes:
         source: The directory's name, or the Hub id with its commit.
-        model: In evaluation mode, float32, with eager attention.
+        model: In evaluation mode, float32.
         tokenizer: The fast tokenizer.
         input_names: The graph inputs that model and tokenizer agree on.
         labels: Names in the order of the logits.
@@ -137,7 +137,6 @@ def _load_model(source: str, config: Any, options: dict[str, Any]) -> PreTrained
             source,
             config=config,
             dtype=torch.float32,
-            attn_implementation="eager",
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they are listed: they are refused below
             **options,

@@ -43,7 +43,6 @@ def captured() -> ir.Model:
         intermediate_size=64,
         max_position_embeddings=64,
     )
-    config._attn_implementation = "eager"
     return capture(randomize(BertForSequenceClassification(config)).eval(), INPUTS)
 
 
@@ -140,7 +139,6 @@ def decoder() -> ir.Model:
         pad_token_id=DECODER_PAD,
         use_cache=False,
     )
-    config._attn_implementation = "eager"
     return capture(randomize(LlamaForSequenceClassification(config)).eval(), INPUTS[:2])
 
 
@@ -191,7 +189,6 @@ def test_pruning_keeps_the_query_row_of_a_bias() -> None:
         cls_token_id=1,
         sep_token_id=2,
     )
-    config._attn_implementation = "eager"
     whole = capture(randomize(ModernBertForSequenceClassification(config)).eval(), INPUTS[:2])
     model = whole.clone()
     drop_reshape_round_trips(model)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from types import MethodType
 from typing import Any
 from unittest.mock import patch
 
@@ -17,6 +16,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
+from onnxpress_export.attention._forward import replaced_forward
 from onnxpress_export.attention.operator import multi_head_attention
 
 __all__ = ["captured"]
@@ -30,8 +30,7 @@ def captured(model: PreTrainedModel) -> Iterator[None]:
         stack.enter_context(patch.object(encoder, "get_attention_mask", _padding_mask_as_given))
         stack.enter_context(patch.object(encoder, "get_rel_pos", _no_relative_positions))
         for layer in encoder.layer:
-            attention = layer.attention.self
-            stack.enter_context(patch.object(attention, "forward", MethodType(_forward, attention)))
+            stack.enter_context(replaced_forward(layer.attention.self, _forward))
         yield
 
 
@@ -44,23 +43,23 @@ def _no_relative_positions(*_: object, **__: object) -> None:
 
 
 def _forward(
-    self: Any,
+    module: Any,
     hidden_states: torch.Tensor,
     attention_mask: torch.Tensor,
-    *_: object,
     rel_embeddings: torch.Tensor | None = None,
-    **__: object,
+    **_: object,
 ) -> tuple[torch.Tensor, None]:
     """The self-attention's forward, with all behind its projections but the positions' part in one operator."""
     query, key, value = (
-        _split_heads(self, project(hidden_states)) for project in (self.query_proj, self.key_proj, self.value_proj)
+        _split_heads(module, project(hidden_states))
+        for project in (module.query_proj, module.key_proj, module.value_proj)
     )
-    kinds = {"c2p", "p2c"} & set(self.pos_att_type)
-    scale = (self.attention_head_size * (1 + len(kinds))) ** -0.5
+    kinds = {"c2p", "p2c"} & set(module.pos_att_type)
+    scale = (module.attention_head_size * (1 + len(kinds))) ** -0.5
     bias = None
-    if self.relative_attention and kinds:
+    if module.relative_attention and kinds:
         assert rel_embeddings is not None
-        bias = scale * _position_scores(self, query, key, rel_embeddings, kinds)
+        bias = scale * _position_scores(module, query, key, rel_embeddings, kinds)
     attended = multi_head_attention(query, key, value, scale=scale, padding=attention_mask, bias=bias)
     return attended.flatten(2), None
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import bidirectional_mask_function, causal_mask_function
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel, masking_utils
 
-from onnxpress_export.attention.operator import MASKED, multi_head_attention
+from onnxpress_export.attention.operator import additive, multi_head_attention
 
 __all__ = ["captured"]
 
 _NAME: Final = "onnxpress_captured"
-_REFERENCE: Final = "eager"
+_CAUSAL: Final = masking_utils.causal_mask_function
+_BIDIRECTIONAL: Final = getattr(masking_utils, "bidirectional_mask_function", None)  # transformers 4 has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,12 @@ def captured(model: PreTrainedModel) -> Iterator[None]:
     """Within the block, the attention interface of `model` writes MultiHeadAttention nodes."""
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, _mask)
+    before = model.config._attn_implementation
     model.set_attn_implementation(_NAME)
     try:
         yield
     finally:
-        model.set_attn_implementation(_REFERENCE)
+        model.set_attn_implementation(before)
 
 
 def _read_mask(mask: _Mask | torch.Tensor | None) -> _Mask:
@@ -52,7 +53,7 @@ def _read_mask(mask: _Mask | torch.Tensor | None) -> _Mask:
         return mask
     if mask is None or mask.dim() == 2:
         return _Mask(mask)
-    return _Mask(None, bias=torch.where(mask, 0.0, MASKED) if mask.dtype == torch.bool else mask.clamp(min=MASKED))
+    return _Mask(None, bias=additive(mask))
 
 
 def _attention(
@@ -79,15 +80,15 @@ def _attention(
 
 def _mask(
     *_: object,
-    mask_function: Callable[..., torch.Tensor] = causal_mask_function,
+    mask_function: Callable[..., torch.Tensor] = _CAUSAL,
     attention_mask: torch.Tensor | None = None,
     **sizes: Any,
 ) -> _Mask:
     """In place of transformers' mask of [batch, 1, sequence, sequence]: its parts, padding apart from the pattern."""
-    if mask_function is bidirectional_mask_function:
+    if mask_function is _BIDIRECTIONAL:
         return _Mask(attention_mask)
-    if mask_function is causal_mask_function:
+    if mask_function is _CAUSAL:
         return _Mask(attention_mask, causal=True)
     positions = torch.arange(sizes["kv_length"])
     seen = mask_function(0, 0, positions[:, None], positions[None, :])
-    return _Mask(attention_mask, bias=torch.where(seen, 0.0, MASKED)[None, None])
+    return _Mask(attention_mask, bias=additive(seen)[None, None])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from types import MethodType
 from typing import Any
 from unittest.mock import patch
 
@@ -12,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.models.mpnet import modeling_mpnet
 
+from onnxpress_export.attention._forward import replaced_forward
 from onnxpress_export.attention.operator import multi_head_attention
 
 __all__ = ["captured"]
@@ -28,8 +28,7 @@ def captured(model: PreTrainedModel) -> Iterator[None]:
             patch.object(modeling_mpnet, "create_bidirectional_mask", _padding_mask_as_given, create=True)
         )
         for layer in base.encoder.layer:
-            attention = layer.attention.attn
-            stack.enter_context(patch.object(attention, "forward", MethodType(_forward, attention)))
+            stack.enter_context(replaced_forward(layer.attention.attn, _forward))
         yield
 
 
@@ -38,7 +37,7 @@ def _padding_mask_as_given(attention_mask: torch.Tensor, *_: object, **__: objec
 
 
 def _forward(
-    self: Any,
+    module: Any,
     hidden_states: torch.Tensor,
     attention_mask: torch.Tensor | None = None,
     position_bias: torch.Tensor | None = None,
@@ -46,15 +45,15 @@ def _forward(
 ) -> tuple[torch.Tensor]:
     """The self-attention's forward, with all between its four projections in one operator."""
     query, key, value = (
-        project(hidden_states).reshape(*hidden_states.shape[:-1], self.num_attention_heads, -1).transpose(1, 2)
-        for project in (self.q, self.k, self.v)
+        project(hidden_states).reshape(*hidden_states.shape[:-1], module.num_attention_heads, -1).transpose(1, 2)
+        for project in (module.q, module.k, module.v)
     )
     attended = multi_head_attention(
         query,
         key,
         value,
-        scale=self.attention_head_size**-0.5,
+        scale=module.attention_head_size**-0.5,
         padding=attention_mask,
         bias=None if position_bias is None else position_bias[:1],  # one for all rows: it only knows distances
     )
-    return (self.o(attended.flatten(2)),)
+    return (module.o(attended.flatten(2)),)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import torch
 
-__all__ = ["MASKED", "MULTI_HEAD_ATTENTION", "multi_head_attention"]
+__all__ = ["MASKED", "MULTI_HEAD_ATTENTION", "additive", "multi_head_attention"]
 
 MULTI_HEAD_ATTENTION: Final = "com.microsoft::MultiHeadAttention"
 
@@ -58,6 +58,11 @@ def multi_head_attention(
         version=1,
     )
     return output.reshape(*output.shape[:-1], heads, head_size)
+
+
+def additive(mask: torch.Tensor) -> torch.Tensor:
+    """A mask as what is added to the scores: from booleans, True where seen, or from a dtype's smallest number."""
+    return torch.where(mask, 0.0, MASKED) if mask.dtype == torch.bool else mask.clamp(min=MASKED)
 
 
 def _merge_heads(projected: torch.Tensor, heads: int) -> torch.Tensor:
