@@ -81,9 +81,18 @@ def write_tokenizer(checkpoint: Checkpoint, directory: Path) -> None:
     checkpoint.tokenizer.save_pretrained(directory)
     if not (directory / "tokenizer.json").is_file():
         raise CheckpointError(checkpoint.source, "its tokenizer has no tokenizer.json form.")
+    _name_a_class_that_all_know(directory / "tokenizer_config.json")
     special = directory / "special_tokens_map.json"  # transformers 5 writes it no more, transformers.js reads it
     if not special.exists():
         special.write_text(json.dumps(checkpoint.tokenizer.special_tokens_map, indent=2, default=str) + "\n")
+
+
+def _name_a_class_that_all_know(path: Path) -> None:
+    """Transformers 5 writes a class's new name, which transformers 4, and so optimum, does not find."""
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    if settings.get("tokenizer_class") == "TokenizersBackend":
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def file_records(directory: Path) -> dict[str, FileRecord]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 from transformers import (
     AlbertConfig,
     AutoModelForSequenceClassification,
@@ -67,6 +68,8 @@ ARCHITECTURES = {
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_an_architecture_is_fused_pruned_and_exact(name: str, tmp_path: Path) -> None:
+    if name == "electra" and transformers.__version__ < "5":
+        pytest.skip("transformers 4 gives ELECTRA no attention that could be captured")
     tokenizer = make_tokenizer(max_length=10**30)
     tokenizer.padding_side = "left" if name.endswith("left-padded") else "right"
     model = randomize(AutoModelForSequenceClassification.from_config(ARCHITECTURES[name](len(tokenizer))))

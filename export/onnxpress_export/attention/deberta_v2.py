@@ -50,10 +50,8 @@ def _forward(
     **_: object,
 ) -> tuple[torch.Tensor, None]:
     """The self-attention's forward, with all behind its projections but the positions' part in one operator."""
-    query, key, value = (
-        _split_heads(module, project(hidden_states))
-        for project in (module.query_proj, module.key_proj, module.value_proj)
-    )
+    projections = (module.query_proj, module.key_proj, module.value_proj)
+    query, key, value = (_split_heads(module, project(hidden_states)) for project in projections)
     kinds = {"c2p", "p2c"} & set(module.pos_att_type)
     scale = (module.attention_head_size * (1 + len(kinds))) ** -0.5
     bias = None
