@@ -15,12 +15,13 @@ from onnxpress.encoder import Encoder, Text
 from onnxpress.errors import ConfigError
 from onnxpress.manifest import Manifest
 from onnxpress.planner import plan_batches
-from onnxpress.predictions import Prediction, activate, best_labels, top_labels
+from onnxpress.predictions import Prediction, accepted_labels, activate, best_labels, top_labels
 from onnxpress.session import Device, Session
 
 __all__ = ["Classifier"]
 
 _CHUNK: Final = 4_096
+_HALF: Final = 0.5
 
 
 class Classifier:
@@ -46,7 +47,8 @@ class Classifier:
         self.labels = manifest.labels
         self.device = device
         self.precision = precision
-        self._problem_type = manifest.problem_type
+        self._activation = manifest.activation
+        self._thresholds = manifest.thresholds
         self._encoder = encoder
         self._session = session
         self._workers = workers
@@ -111,7 +113,23 @@ class Classifier:
 
         Softmax for one label, sigmoid for many, the raw value for regression. Raises as `logits` does.
         """
-        return activate(self.logits(texts), self._problem_type)
+        return activate(self.logits(texts), self._activation)
+
+    def accepted(self, texts: Sequence[Text]) -> list[list[Prediction]]:
+        """The labels of each text that reach their threshold, best first; none is an answer too.
+
+        Thresholds are those that the artifact was exported with. Without any, many-label models accept from one
+        half, and single-label models the best label. Raises as `logits` does.
+
+        Raises:
+            ConfigError: The model is a regression, which has no labels to accept.
+        """
+        if self._activation == "identity":
+            raise ConfigError("a regression gives a value, not labels to accept; call the classifier itself")
+        if self._thresholds is None and self._activation == "softmax":
+            return [[best] for best in self._predict(texts, None)]
+        thresholds = self._thresholds or (_HALF,) * len(self.labels)
+        return accepted_labels(self.probabilities(texts), self.labels, thresholds)
 
     def stream(self, texts: Iterable[Text], *, chunk: int = _CHUNK) -> Iterator[Prediction]:
         """Classify an endless iterable in constant memory, in order, `chunk` texts at a time.

@@ -13,6 +13,7 @@ from onnxpress.errors import ArtifactNotFoundError, ArtifactSchemaError
 __all__ = [
     "MANIFEST_NAME",
     "SCHEMA_VERSION",
+    "Activation",
     "FileRecord",
     "Graph",
     "Manifest",
@@ -28,6 +29,7 @@ MANIFEST_NAME: Final = "onnxpress.json"
 SCHEMA_VERSION: Final = 1
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+Activation = Literal["softmax", "sigmoid", "identity"]
 
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MAX_MANIFEST_BYTES: Final = 16 * 2**20
@@ -107,6 +109,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Attributes:
         labels: Label names, in the order of the logits.
+        problem_type: What the model was trained for.
+        activation: What makes scores of logits.
+        thresholds: The score at which each label is accepted, in their order; None for one half, or for the best.
         inputs: Names of the graph's inputs, in its order.
         max_length: Tokens a text may have, special tokens included; longer ones are truncated.
         truncation_side: The side that truncation cuts from.
@@ -116,6 +121,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     schema_version: int
     labels: tuple[str, ...]
     problem_type: ProblemType
+    activation: Activation
+    thresholds: tuple[float, ...] | None
     inputs: tuple[str, ...]
     max_length: int
     truncation_side: Literal["left", "right"]
@@ -133,6 +140,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError(f"{missing[0]!r} is used but not among the files")
         if not self.labels or not self.variants or self.max_length < 1:
             raise ValueError("labels and variants must not be empty, and max_length must be at least 1")
+        if self.thresholds is not None and len(self.thresholds) != len(self.labels):
+            raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
 
 
 class _Version(msgspec.Struct):

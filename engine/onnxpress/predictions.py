@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.manifest import ProblemType
+from onnxpress.manifest import Activation
 
-__all__ = ["Prediction", "activate", "best_labels", "top_labels"]
+__all__ = ["Prediction", "accepted_labels", "activate", "best_labels", "top_labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +21,11 @@ class Prediction:
     score: float
 
 
-def activate(logits: NDArray[np.float32], problem_type: ProblemType) -> NDArray[np.float32]:
-    """Scores by problem type, float32 [texts, labels].
-
-    Softmax over labels for a single label, sigmoid for each of many labels, the value itself for regression.
-    """
-    if problem_type == "regression":
+def activate(logits: NDArray[np.float32], activation: Activation) -> NDArray[np.float32]:
+    """Scores, float32 [texts, labels]: softmax over the labels, sigmoid of each, or the value itself."""
+    if activation == "identity":
         return logits
-    if problem_type == "multi_label_classification":
+    if activation == "sigmoid":
         decay = np.exp(-np.abs(logits))  # never overflows; sigmoid(-x) = 1 - sigmoid(x)
         return np.where(logits >= 0, 1 / (1 + decay), decay / (1 + decay)).astype(np.float32, copy=False)
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
@@ -50,3 +47,12 @@ def top_labels(scores: NDArray[np.float32], labels: Sequence[str], count: int) -
         [Prediction(labels[index], float(row[index])) for index in order]
         for row, order in zip(scores, ranked.tolist(), strict=True)
     ]
+
+
+def accepted_labels(
+    scores: NDArray[np.float32], labels: Sequence[str], thresholds: Sequence[float]
+) -> list[list[Prediction]]:
+    """The labels of each row whose score is at least their threshold, best first."""
+    reached = (scores >= np.asarray(thresholds, dtype=np.float32)).sum(axis=-1)
+    ranked = top_labels(np.where(scores >= np.asarray(thresholds, dtype=np.float32), scores, -1), labels, len(labels))
+    return [row[:count] for row, count in zip(ranked, reached.tolist(), strict=True)]

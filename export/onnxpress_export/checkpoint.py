@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,13 +21,21 @@ from transformers import (
 )
 
 from onnxpress.errors import CheckpointError
-from onnxpress.manifest import ProblemType
+from onnxpress.manifest import Activation, ProblemType
+from onnxpress_export.adapter import Adapter, merge_adapter, read_adapter
 
 __all__ = ["Checkpoint", "load_checkpoint"]
 
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _CLASSIFIER: Final = "ForSequenceClassification"
+_OWN_CLASS: Final = "AutoModelForSequenceClassification"
+_TRUST: Final = "brings code of its own. Read it, and pass --trust-remote-code if you trust it."
 _INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
+_ACTIVATIONS: Final[dict[ProblemType, Activation]] = {
+    "single_label_classification": "softmax",
+    "multi_label_classification": "sigmoid",
+    "regression": "identity",
+}
 _UNLIMITED: Final = 10**9  # transformers writes about 1e30 for a tokenizer without a limit of its own
 # Their positions start behind the padding token's id.
 _OFFSET_POSITIONS: Final = frozenset(
@@ -45,6 +54,7 @@ class Checkpoint:
         input_names: The graph inputs that model and tokenizer agree on.
         labels: Names in the order of the logits.
         problem_type: What the logits mean.
+        activation: What makes scores of them.
         max_length: Tokens a text may have.
         truncation_side: The side that longer texts are cut on.
     """
@@ -55,40 +65,57 @@ class Checkpoint:
     input_names: tuple[str, ...]
     labels: tuple[str, ...]
     problem_type: ProblemType
+    activation: Activation
     max_length: int
     truncation_side: Literal["left", "right"]
 
 
-def load_checkpoint(source: str, *, revision: str | None = None, allow_pickle: bool = False) -> Checkpoint:
+def load_checkpoint(
+    source: str,
+    *,
+    revision: str | None = None,
+    labels: Sequence[str] | None = None,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+) -> Checkpoint:
     """Load the checkpoint in a directory, or of a Hub id.
 
     Args:
         source: A directory that transformers saved, or a Hub id.
         revision: Branch, tag or commit of a Hub id.
+        labels: Names to use in place of the checkpoint's, in the order of the logits.
         allow_pickle: Also load weights from pickle files, which can run any code they hold.
+        trust_remote_code: Run the code that the checkpoint brings along.
 
     Raises:
         CheckpointError: It is missing, not a sequence classifier, unsafe, incomplete, or not finite.
     """
-    _check_directory(source, allow_pickle=allow_pickle)
-    options: dict[str, Any] = {"revision": revision} if revision else {}
-    try:
-        config = AutoConfig.from_pretrained(source, **options)
-    except (OSError, ValueError, HFValidationError) as error:
-        what = "its config.json cannot be read" if Path(source).exists() else "no such directory, and no such Hub model"
-        raise CheckpointError(source, f"{what} ({_first_line(error)}).") from error
-    labels = _labels(source, config)
-    model = _load_model(source, config, {**options, "use_safetensors": None if allow_pickle else True})
-    tokenizer = _load_tokenizer(source, options)
+    adapter = read_adapter(source)
+    base = source if adapter is None else adapter.base
+    _check_directory(base, allow_pickle=allow_pickle)
+    revision = revision if adapter is None else adapter.revision
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, **({"revision": revision} if revision else {})}
+    config = _load_config(source, base, options)
+    if adapter is not None:
+        _take_head(config, adapter)
+    if labels is not None:
+        config.id2label, config.label2id = dict(enumerate(labels)), {name: i for i, name in enumerate(labels)}
+    names = _labels(source, config, is_adapter=adapter is not None)
+    model = _load_model(source, base, config, adapter, {**options, "use_safetensors": None if allow_pickle else True})
+    if adapter is not None:
+        model = merge_adapter(source, model)
+    tokenizer = _load_tokenizer(source if (Path(source) / "tokenizer_config.json").exists() else base, options)
     _check_finite(source, model)
     _check_vocabulary(source, model, tokenizer)
+    problem = _problem_type(config, len(names))
     checkpoint = Checkpoint(
         source=_describe(source, config),
         model=model,
         tokenizer=tokenizer,
         input_names=_input_names(model, tokenizer),
-        labels=labels,
-        problem_type=_problem_type(config, len(labels)),
+        labels=names,
+        problem_type=problem,
+        activation=_ACTIVATIONS[problem],
         max_length=_max_length(model, tokenizer),
         truncation_side="left" if tokenizer.truncation_side == "left" else "right",
     )
@@ -118,9 +145,31 @@ def _check_directory(source: str, *, allow_pickle: bool) -> None:
     raise CheckpointError(source, "holds no weights (no *.safetensors).")
 
 
-def _labels(source: str, config: Any) -> tuple[str, ...]:
+def _load_config(source: str, base: str, options: dict[str, Any]) -> Any:
+    try:
+        return AutoConfig.from_pretrained(base, **options)
+    except (OSError, ValueError, HFValidationError) as error:
+        _check_trust(source, error)
+        what = "its config.json cannot be read" if Path(base).exists() else "no such directory, and no such Hub model"
+        raise CheckpointError(source, f"{what} ({base}: {_first_line(error)}).") from error
+
+
+def _check_trust(source: str, error: BaseException) -> None:
+    """Raise the way out when `error` is transformers' refusal to run a checkpoint's own code."""
+    if "trust_remote_code" in str(error):
+        raise CheckpointError(source, _TRUST) from error
+
+
+def _take_head(config: Any, adapter: Adapter) -> None:
+    """Give the base model's configuration as many labels as the adapter's head has."""
+    if config.num_labels != adapter.label_count:
+        config.num_labels = adapter.label_count
+
+
+def _labels(source: str, config: Any, *, is_adapter: bool) -> tuple[str, ...]:
     architectures = config.architectures or []
-    if not any(name.endswith(_CLASSIFIER) for name in architectures):
+    own = _OWN_CLASS in (getattr(config, "auto_map", None) or {})
+    if not is_adapter and not own and not any(name.endswith(_CLASSIFIER) for name in architectures):
         raise CheckpointError(
             source,
             f"is a {architectures[0] if architectures else config.model_type}, not a sequence classifier "
@@ -131,10 +180,12 @@ def _labels(source: str, config: Any) -> tuple[str, ...]:
     return tuple(str(config.id2label[index]) for index in range(len(config.id2label)))
 
 
-def _load_model(source: str, config: Any, options: dict[str, Any]) -> PreTrainedModel:
+def _load_model(
+    source: str, base: str, config: Any, adapter: Adapter | None, options: dict[str, Any]
+) -> PreTrainedModel:
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            source,
+            base,
             config=config,
             dtype=torch.float32,
             output_loading_info=True,
@@ -142,14 +193,18 @@ def _load_model(source: str, config: Any, options: dict[str, Any]) -> PreTrained
             **options,
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        _check_trust(source, error)
         raise CheckpointError(source, f"transformers cannot load its weights ({_first_line(error)}).") from error
-    for name, held, wanted in sorted(info["mismatched_keys"]):
+    replaced = adapter.head if adapter is not None else frozenset()
+    for name, held, wanted in sorted(key for key in info["mismatched_keys"] if key[0] not in replaced):
         raise CheckpointError(
             source,
             f"{name} has shape {list(held)}, but config.json with its {config.num_labels} labels asks for "
             f"{list(wanted)}. Correct id2label, or take the config.json that it was trained with.",
         )
-    for name in sorted(info["missing_keys"]):
+    for name in sorted(set(info["missing_keys"]) - replaced):
+        if _OWN_CLASS in (getattr(config, "auto_map", None) or {}) and not options["trust_remote_code"]:
+            raise CheckpointError(source, _TRUST)
         raise CheckpointError(source, f"has no weights for {name}: the classifier was never trained.")
     loaded: PreTrainedModel = model.eval()
     return loaded

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
+import msgspec
 import typer
 
 from onnxpress.cli.progress import show_steps
+from onnxpress.errors import ConfigError
 from onnxpress.extras import require
 
 if TYPE_CHECKING:
@@ -24,6 +27,12 @@ def export(
     checkpoint: Annotated[str, typer.Argument(help="A directory that transformers saved, or a Hub id.")],
     out: Annotated[str, typer.Argument(help="The artifact's directory, which must not exist.")],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub id.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Label names, separated by commas, in place of the checkpoint's.")
+    ] = None,
+    thresholds: Annotated[
+        Path | None, typer.Option(help="JSON file: the score from which each label is accepted, by its name.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the artifact at OUT.")] = False,
     allow_unfused: Annotated[
         bool, typer.Option("--allow-unfused", help="Accept attentions that are not fused.")
@@ -31,11 +40,15 @@ def export(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Load weights from pickle files, which can run code.")
     ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run the code that the checkpoint brings along.")
+    ] = False,
     tolerance: Annotated[float, typer.Option(min=0.0, help="Largest difference of a logit from torch's.")] = 1e-4,
 ) -> None:
     """Export a fine-tuned classifier to an optimized ONNX artifact that gives the same answers."""
     require(_MODULES, extra="export")
     require(("onnxruntime",), extra="cpu")
+    accepted_from = None if thresholds is None else _read_thresholds(thresholds)
     with show_steps("loading torch and transformers") as show:
         from transformers.utils import logging as transformers_logging
 
@@ -47,14 +60,26 @@ def export(
             checkpoint,
             out,
             revision=revision,
+            labels=None if labels is None else [name.strip() for name in labels.split(",")],
+            thresholds=accepted_from,
             force=force,
             allow_unfused=allow_unfused,
             allow_pickle=allow_pickle,
+            trust_remote_code=trust_remote_code,
             tolerance=tolerance,
             on_step=show,
         )
     for line in _summary(report, out):
         typer.echo(line)
+
+
+def _read_thresholds(path: Path) -> dict[str, float]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, float])
+    except OSError as error:
+        raise ConfigError(f"--thresholds {path}: cannot be read ({error.strerror}).") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--thresholds {path}: must hold a JSON object of numbers by label ({error}).") from error
 
 
 def _summary(report: ExportReport, out: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -17,7 +17,7 @@ import onnxruntime
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-from onnxpress.errors import CheckpointError
+from onnxpress.errors import CheckpointError, ConfigError
 from onnxpress.manifest import SCHEMA_VERSION, Graph, Manifest, Provenance, Variant
 from onnxpress_export.artifact import (
     CPU_GRAPH_NAME,
@@ -39,6 +39,7 @@ from onnxpress_export.verify import LOGIT_TOLERANCE, check_fusion, check_parity,
 
 __all__ = ["ExportReport", "export"]
 
+_HALF: Final = 0.5
 _LIBRARIES: Final = ("onnxpress", "torch", "transformers", "tokenizers", "onnx", "onnx-ir", "onnxscript")
 
 
@@ -60,21 +61,27 @@ def export(
     output: str | PathLike[str],
     *,
     revision: str | None = None,
+    labels: Sequence[str] | None = None,
+    thresholds: Mapping[str, float] | None = None,
     force: bool = False,
     allow_unfused: bool = False,
     allow_pickle: bool = False,
+    trust_remote_code: bool = False,
     tolerance: float = LOGIT_TOLERANCE,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> ExportReport:
     """Export a fine-tuned classifier to an artifact that provably gives its answers.
 
     Args:
-        checkpoint: A directory that transformers saved, or a Hub id.
+        checkpoint: A directory that transformers or PEFT saved, or a Hub id.
         output: The artifact's directory; it appears by rename once every check has passed.
         revision: Branch, tag or commit of a Hub id.
+        labels: Names to use in place of the checkpoint's, in the order of the logits.
+        thresholds: The score from which each label is accepted, by name; others keep one half.
         force: Replace an artifact that is at `output`.
         allow_unfused: Accept a graph whose attentions are not all fused.
         allow_pickle: Also load weights from pickle files, which can run any code they hold.
+        trust_remote_code: Run the code that the checkpoint brings along.
         tolerance: Largest difference of a logit from torch's.
         on_step: Called with the name of each step before it begins.
 
@@ -86,7 +93,14 @@ def export(
     target = Path(output)
     check_output(target, force=force)
     on_step("loading the checkpoint")
-    loaded = load_checkpoint(fspath(checkpoint), revision=revision, allow_pickle=allow_pickle)
+    loaded = load_checkpoint(
+        fspath(checkpoint),
+        revision=revision,
+        labels=labels,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+    )
+    accepted_from = _thresholds(loaded, thresholds)
     architecture, layers = type(loaded.model).__name__, int(loaded.model.config.num_hidden_layers)
     on_step("capturing the graph")
     try:
@@ -114,7 +128,7 @@ def export(
         on_step("writing the manifest")
         write_tokenizer(loaded, staging)
         variant = Variant(precision="fp32", portable=portable, cpu=cpu, weights=(WEIGHTS_NAME,), parity=parity)
-        manifest = _manifest(loaded, variant, staging, target.name)
+        manifest = _manifest(loaded, accepted_from, variant, staging, target.name)
         write_manifest(manifest, staging)
     return ExportReport(manifest=manifest, session_operators=executed)
 
@@ -141,13 +155,31 @@ def _sign(model: ir.Model) -> None:
     model.graph.name = "classifier"
 
 
-def _manifest(checkpoint: Checkpoint, variant: Variant, directory: Path, output: str) -> Manifest:
+def _thresholds(checkpoint: Checkpoint, by_label: Mapping[str, float] | None) -> tuple[float, ...] | None:
+    if by_label is None:
+        return None
+    if checkpoint.activation == "identity":
+        raise ConfigError("thresholds are for labels, and this model is a regression. Leave them out.")
+    if unknown := sorted(by_label.keys() - set(checkpoint.labels)):
+        known = ", ".join(checkpoint.labels[:20])
+        raise ConfigError(f"a threshold is given for {unknown[0]!r}, which is no label of this model ({known})")
+    for label, value in by_label.items():
+        if not 0 <= value <= 1:
+            raise ConfigError(f"the threshold of {label!r} must be from 0 to 1, got {value!r}")
+    return tuple(float(by_label.get(label, _HALF)) for label in checkpoint.labels)
+
+
+def _manifest(
+    checkpoint: Checkpoint, thresholds: tuple[float, ...] | None, variant: Variant, directory: Path, output: str
+) -> Manifest:
     """The manifest of what lies in `directory`."""
     versions = {name: version(name) for name in _LIBRARIES}
     return Manifest(
         schema_version=SCHEMA_VERSION,
         labels=checkpoint.labels,
         problem_type=checkpoint.problem_type,
+        activation=checkpoint.activation,
+        thresholds=thresholds,
         inputs=checkpoint.input_names,
         max_length=checkpoint.max_length,
         truncation_side=checkpoint.truncation_side,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
 import onnxpress
 from onnxpress_export import export
@@ -115,7 +117,7 @@ def test_labels_that_do_not_match_the_head(copy: Path, tmp_path: Path) -> None:
 def test_a_head_of_its_own_that_ignores_the_labels(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onnxpress_export.checkpoint._labels", lambda *_: ("a", "b", "c"))
+    monkeypatch.setattr("onnxpress_export.checkpoint._labels", lambda *_, **__: ("a", "b", "c"))
     assert "the head gives 2 logits but config.json names 3 labels" in refusal(checkpoint, tmp_path)
 
 
@@ -139,16 +141,93 @@ def test_a_tokenizer_of_another_model(copy: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "problem", "expected"),
+    ("labels", "problem", "expected", "activation"),
     [
-        (("a", "b"), None, "single_label_classification"),
-        (("a", "b"), "multi_label_classification", "multi_label_classification"),
-        (("a",), "regression", "regression"),
-        (("a",), None, "multi_label_classification"),  # transformers' pipeline gives its one label a sigmoid
+        (("a", "b"), None, "single_label_classification", "softmax"),
+        (("a", "b"), "multi_label_classification", "multi_label_classification", "sigmoid"),
+        (("a",), "regression", "regression", "identity"),
+        # transformers' pipeline gives its one label a sigmoid
+        (("a",), None, "multi_label_classification", "sigmoid"),
     ],
 )
 def test_the_problem_is_read_as_the_pipeline_reads_it(
-    make_checkpoint: MakeCheckpoint, labels: tuple[str, ...], problem: str | None, expected: str
+    make_checkpoint: MakeCheckpoint, labels: tuple[str, ...], problem: str | None, expected: str, activation: str
 ) -> None:
     loaded = load_checkpoint(str(make_checkpoint(labels, problem_type=problem)))
-    assert (loaded.problem_type, loaded.labels) == (expected, labels)
+    assert (loaded.problem_type, loaded.activation, loaded.labels) == (expected, activation, labels)
+
+
+def test_labels_can_be_named(checkpoint: Path, tmp_path: Path) -> None:
+    assert load_checkpoint(str(checkpoint), labels=["bad", "good"]).labels == ("bad", "good")
+    with pytest.raises(onnxpress.CheckpointError, match="3 labels asks for"):
+        load_checkpoint(str(checkpoint), labels=["a", "b", "c"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_weights_are_exported_in_full(checkpoint: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+    model = BertForSequenceClassification.from_pretrained(checkpoint).to(dtype)
+    model.save_pretrained(tmp_path / "half")
+    load_checkpoint(str(checkpoint)).tokenizer.save_pretrained(tmp_path / "half")
+    report = export(tmp_path / "half", tmp_path / "artifact")
+    assert report.manifest.variants[0].parity.max_difference <= 1e-4
+    with onnxpress.load(tmp_path / "artifact") as classifier, onnxpress_of(checkpoint, tmp_path) as full:
+        rounded = np.abs(classifier.logits(["good film"]) - full.logits(["good film"])).max()
+    assert 0 < rounded < 0.5  # the weights were rounded when they were saved, and not once more
+
+
+def onnxpress_of(checkpoint: Path, tmp_path: Path) -> onnxpress.Classifier:
+    export(checkpoint, tmp_path / "full")
+    return onnxpress.load(tmp_path / "full")
+
+
+def test_weights_in_several_files(checkpoint: Path, tmp_path: Path) -> None:
+    model = BertForSequenceClassification.from_pretrained(checkpoint)
+    model.save_pretrained(tmp_path / "sharded", max_shard_size="20KB")
+    assert len(list((tmp_path / "sharded").glob("*.safetensors"))) > 1
+    load_checkpoint(str(checkpoint)).tokenizer.save_pretrained(tmp_path / "sharded")
+    with onnxpress_of(checkpoint, tmp_path) as whole:
+        wanted = whole.logits(["good film"])
+    export(tmp_path / "sharded", tmp_path / "artifact")
+    with onnxpress.load(tmp_path / "artifact") as classifier:
+        assert np.array_equal(classifier.logits(["good film"]), wanted)
+
+
+OWN_CODE = """
+import torch
+from transformers import BertModel, BertPreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+class MaxPooled(BertPreTrainedModel):
+    def __init__(self, config):
+        super().__init__(config)
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.head = torch.nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(self, input_ids, attention_mask=None, token_type_ids=None):
+        hidden = self.bert(input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)[0]
+        hidden = hidden.masked_fill(attention_mask[..., None] == 0, -1e4)
+        return SequenceClassifierOutput(logits=self.head(hidden.amax(1)))
+"""
+
+
+def test_code_of_its_own_needs_the_flag(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr("sys.path", [*sys.path, str(tmp_path / "modules")])
+    (copy / "own.py").write_text(OWN_CODE)
+
+    def claim(config: dict[str, object]) -> None:
+        config.update(architectures=["MaxPooled"], auto_map={"AutoModelForSequenceClassification": "own.MaxPooled"})
+
+    def rename(weights: dict[str, torch.Tensor]) -> None:
+        for part in ("weight", "bias"):
+            weights[f"head.{part}"] = weights.pop(f"classifier.{part}")
+
+    edit_json(copy / "config.json", claim)
+    edit_weights(copy, rename)
+    assert "brings code of its own. Read it, and pass --trust-remote-code" in refusal(copy, tmp_path)
+    report = export(copy, tmp_path / "artifact", trust_remote_code=True)
+    assert report.session_operators["MultiHeadAttention"] == 2
+    assert report.manifest.variants[0].cpu.rewrites["prune_to_classified_token"] == 0  # every token counts
+    with onnxpress.load(tmp_path / "artifact") as classifier:
+        assert classifier("good film").label in ("negative", "positive")

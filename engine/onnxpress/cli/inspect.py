@@ -54,7 +54,7 @@ def _facts(manifest: Manifest) -> Table:
             "model",
             f"{origin.source}: {origin.architecture}, {origin.layers} layers, {origin.parameters:,} parameters",
         ),
-        ("problem", manifest.problem_type.replace("_", " ")),
+        ("problem", f"{manifest.problem_type.replace('_', ' ')}: {manifest.activation}"),
         ("labels", labels),
         ("inputs", f"{', '.join(manifest.inputs)}; at most {manifest.max_length} tokens"),
         ("exported", f"{origin.created} by {', '.join(f'{k} {v}' for k, v in origin.versions.items())}"),
