@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from onnxpress_bench.machine import Machine
+from onnxpress.machine import Machine
 from onnxpress_bench.statistics import Ratio
 from onnxpress_bench.system import SystemSpec
 

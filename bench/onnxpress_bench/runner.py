@@ -8,8 +8,8 @@ from pathlib import Path
 
 from onnxpress.artifact import open_artifact
 from onnxpress.errors import ConfigError
+from onnxpress.machine import describe_machine
 from onnxpress_bench.compare import compare_with_peers
-from onnxpress_bench.machine import describe_machine
 from onnxpress_bench.result import RESULT_SCHEMA_VERSION, BenchResult
 from onnxpress_bench.sample import SampleSizes, take_samples
 from onnxpress_bench.system import engine_systems, pipeline_systems

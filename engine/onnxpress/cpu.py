@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-__all__ = ["available_cpus"]
+__all__ = ["available_cpus", "cpu_quota"]
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
@@ -15,8 +15,13 @@ _CGROUP: Final = Path("/sys/fs/cgroup")
 def available_cpus(cgroup: Path = _CGROUP) -> int:
     """CPUs that this process may use, at least 1: its affinity, cut to the container's quota where one is set."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota_v2(cgroup) or _quota_v1(cgroup)
+    quota = cpu_quota(cgroup)
     return max(1, min(affinity, math.ceil(quota) if quota else affinity))
+
+
+def cpu_quota(cgroup: Path = _CGROUP) -> float | None:
+    """CPUs that the container's quota allows, None without one."""
+    return _quota_v2(cgroup) or _quota_v1(cgroup)
 
 
 def _quota_v2(cgroup: Path) -> float | None:

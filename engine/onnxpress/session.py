@@ -19,6 +19,7 @@ from onnxpress.errors import (
 
 __all__ = [
     "DISABLED_OPTIMIZERS",
+    "PROVIDERS",
     "Device",
     "Session",
     "import_onnxruntime",
@@ -28,7 +29,7 @@ __all__ = [
 
 Device = Literal["cpu", "cuda"]
 
-_PROVIDERS: Final[dict[Device, str]] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS: Final[dict[Device, str]] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 DISABLED_OPTIMIZERS: Final[dict[Device, list[str]]] = {
     # On CPU the fused kernels take longer than what they replace: SkipLayerNormalization six times as long as two
     # additions and a normalization, BiasGelu a little longer than an addition and a Gelu (docs/passes.md).
@@ -63,14 +64,14 @@ class Session:
             self._session = ort.InferenceSession(
                 graph,
                 options,
-                providers=[_PROVIDERS[device]],
+                providers=[PROVIDERS[device]],
                 disabled_optimizers=DISABLED_OPTIMIZERS[device],
             )
         except Exception as error:  # onnxruntime's errors share no public base class
             raise ArtifactIntegrityError(
                 folder, f"ONNX Runtime cannot load its graph ({_first_line(error)}). Export again."
             ) from error
-        if self._session.get_providers()[0] != _PROVIDERS[device]:
+        if self._session.get_providers()[0] != PROVIDERS[device]:
             raise DeviceUnavailableError(
                 device,
                 "ONNX Runtime could not start it (driver or CUDA libraries missing). Pass device='cpu'.",
@@ -104,7 +105,7 @@ def resolve_device(device: str) -> Device:
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device must be auto, cpu or cuda, got {device!r}")
     available = import_onnxruntime().get_available_providers()
-    if _PROVIDERS["cuda"] in available:
+    if PROVIDERS["cuda"] in available:
         return "cpu" if device == "cpu" else "cuda"
     if device == "cuda":
         raise DeviceUnavailableError(

@@ -38,11 +38,11 @@ WEIGHTS_NAME: Final = "model.onnx_data"
 _SHARED_BYTES: Final = 1_024  # smaller constants stay in the graphs
 
 
-def check_output(output: Path, *, force: bool) -> None:
-    """Raise OutputExistsError unless `output` is free, or an artifact that `force` allows to replace."""
+def check_output(output: Path, *, force: bool, made_here: str = MANIFEST_NAME) -> None:
+    """Raise OutputExistsError unless `output` is free, or `force` allows to replace what holds a `made_here` file."""
     if not output.exists() and not output.is_symlink():
         return
-    if not (force and (output / MANIFEST_NAME).is_file()):
+    if not (force and any(output.glob(made_here))):
         raise OutputExistsError(output)
 
 
@@ -57,7 +57,7 @@ def staged_directory(output: Path) -> Iterator[Path]:
     try:
         staging.chmod(0o777 & ~_umask())
         yield staging
-        for path in (*staging.iterdir(), staging):
+        for path in (*staging.rglob("*"), staging):
             _flush_to_disk(path)
         _replace(staging, output)
         _flush_to_disk(output.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -20,6 +21,11 @@ __all__ = ["app"]
 _MODULES: Final = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "safetensors", "huggingface_hub")
 
 app = typer.Typer()
+
+
+class _Layout(str, Enum):
+    artifact = "artifact"
+    triton = "triton"
 
 
 @app.command()
@@ -43,6 +49,9 @@ def export(
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run the code that the checkpoint brings along.")
     ] = False,
+    layout: Annotated[
+        _Layout, typer.Option(help="triton also writes a Triton model repository beside it, called OUT-triton.")
+    ] = _Layout.artifact,
     tolerance: Annotated[float, typer.Option(min=0.0, help="Largest difference of a logit from torch's.")] = 1e-4,
 ) -> None:
     """Export a fine-tuned classifier to an optimized ONNX artifact that gives the same answers."""
@@ -66,6 +75,7 @@ def export(
             allow_unfused=allow_unfused,
             allow_pickle=allow_pickle,
             trust_remote_code=trust_remote_code,
+            layout=layout.value,
             tolerance=tolerance,
             on_step=show,
         )

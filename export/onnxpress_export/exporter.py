@@ -10,7 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import onnx_ir as ir
 import onnxruntime
@@ -35,9 +35,12 @@ from onnxpress_export.capture import capture
 from onnxpress_export.checkpoint import Checkpoint, load_checkpoint
 from onnxpress_export.graph_census import operator_counts
 from onnxpress_export.passes import COMMON, CPU, PORTABLE, Passes, apply_passes
+from onnxpress_export.triton import CONFIG_PATTERN, repository_beside, write_repository
 from onnxpress_export.verify import LOGIT_TOLERANCE, check_fusion, check_parity, session_operators
 
-__all__ = ["ExportReport", "export"]
+__all__ = ["ExportReport", "Layout", "export"]
+
+Layout = Literal["artifact", "triton"]
 
 _HALF: Final = 0.5
 _LIBRARIES: Final = ("onnxpress", "torch", "transformers", "tokenizers", "onnx", "onnx-ir", "onnxscript")
@@ -67,6 +70,7 @@ def export(
     allow_unfused: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    layout: Layout = "artifact",
     tolerance: float = LOGIT_TOLERANCE,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> ExportReport:
@@ -82,6 +86,7 @@ def export(
         allow_unfused: Accept a graph whose attentions are not all fused.
         allow_pickle: Also load weights from pickle files, which can run any code they hold.
         trust_remote_code: Run the code that the checkpoint brings along.
+        layout: "triton" also writes a Triton model repository beside the artifact, called `output`-triton.
         tolerance: Largest difference of a logit from torch's.
         on_step: Called with the name of each step before it begins.
 
@@ -91,7 +96,10 @@ def export(
         CheckFailedError: The graph is not fused, or does not give torch's answers.
     """
     target = Path(output)
+    repository = repository_beside(target)
     check_output(target, force=force)
+    if layout == "triton":
+        check_output(repository, force=force, made_here=CONFIG_PATTERN)
     on_step("loading the checkpoint")
     loaded = load_checkpoint(
         fspath(checkpoint),
@@ -130,6 +138,9 @@ def export(
         variant = Variant(precision="fp32", portable=portable, cpu=cpu, weights=(WEIGHTS_NAME,), parity=parity)
         manifest = _manifest(loaded, accepted_from, variant, staging, target.name)
         write_manifest(manifest, staging)
+    if layout == "triton":
+        on_step("writing the Triton repository")
+        write_repository(target, manifest, repository)
     return ExportReport(manifest=manifest, session_operators=executed)
 
 

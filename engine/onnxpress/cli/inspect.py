@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from onnxpress.artifact import Artifact, open_artifact
@@ -59,7 +60,7 @@ def _facts(manifest: Manifest) -> Table:
         ("inputs", f"{', '.join(manifest.inputs)}; at most {manifest.max_length} tokens"),
         ("exported", f"{origin.created} by {', '.join(f'{k} {v}' for k, v in origin.versions.items())}"),
     ):
-        table.add_row(f"[bold]{name}[/]", value)
+        table.add_row(f"[bold]{name}[/]", escape(value))
     return table
 
 

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import onnxpress
+from onnxpress.cli.doctor import doctor
 from onnxpress.cli.inspect import inspect
 from onnxpress.cli.predict import predict
 from onnxpress.errors import CheckFailedError, OnnxpressError
@@ -66,6 +67,7 @@ def _version(on: bool) -> None:
 
 app.command()(predict)
 app.command()(inspect)
+app.command()(doctor)
 for _entry in sorted(entry_points(group="onnxpress.commands"), key=lambda entry: entry.name):
     app.add_typer(_entry.load(), name=None)
 

@@ -19,10 +19,14 @@ _PACKAGES: Final = (
     "onnxpress",
     "onnxruntime",
     "onnxruntime-gpu",
+    "numpy",
+    "tokenizers",
     "torch",
     "transformers",
-    "tokenizers",
-    "numpy",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "peft",
 )
 _SIMD: Final = (
     "avx2",

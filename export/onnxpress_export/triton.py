@@ -1,0 +1,65 @@
+"""The portable graph as a model repository of Triton Inference Server."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Final
+
+from onnxpress.manifest import Manifest
+from onnxpress_export.artifact import staged_directory
+
+__all__ = ["CONFIG_PATTERN", "repository_beside", "write_repository"]
+
+CONFIG_PATTERN: Final = "*/config.pbtxt"
+"""What a repository holds, by which it is known again."""
+
+_VERSION: Final = "1"
+_MAX_BATCH: Final = 64
+_QUEUE_MICROSECONDS: Final = 1_000
+_LABELS: Final = "labels.txt"
+
+
+def repository_beside(artifact: Path) -> Path:
+    """Where the repository of `artifact` lies: beside it, by the same name and `-triton`."""
+    return artifact.with_name(f"{artifact.name}-triton")
+
+
+def write_repository(artifact: Path, manifest: Manifest, repository: Path) -> Path:
+    """Write the model repository of the artifact in a directory of its own, all of it or nothing.
+
+    Triton's ONNX Runtime backend runs the portable graph: it takes padded batches with their mask. Clients send
+    token ids and get logits; Triton batches requests of equal length.
+
+    Returns:
+        The model's directory in the repository.
+    """
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", artifact.name)
+    (variant,) = manifest.variants
+    with staged_directory(repository) as staging:
+        version = staging / name / _VERSION
+        version.mkdir(parents=True)
+        for file in (variant.portable.file, *variant.weights):
+            shutil.copyfile(artifact / file, version / file)
+        (staging / name / _LABELS).write_text("\n".join(manifest.labels) + "\n", encoding="utf-8")
+        (staging / name / "config.pbtxt").write_text(_config(name, manifest), encoding="utf-8")
+    return repository / name
+
+
+def _config(name: str, manifest: Manifest) -> str:
+    """Triton's model configuration, in protobuf's text format; the batch dimension is Triton's own."""
+    inputs = ",\n".join(f'  {{ name: "{value}" data_type: TYPE_INT64 dims: [ -1 ] }}' for value in manifest.inputs)
+    return f"""\
+name: "{name}"
+backend: "onnxruntime"
+default_model_filename: "{manifest.variants[0].portable.file}"
+max_batch_size: {_MAX_BATCH}
+input [
+{inputs}
+]
+output [
+  {{ name: "logits" data_type: TYPE_FP32 dims: [ {len(manifest.labels)} ] label_filename: "{_LABELS}" }}
+]
+dynamic_batching {{ max_queue_delay_microseconds: {_QUEUE_MICROSECONDS} }}
+"""
