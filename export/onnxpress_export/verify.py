@@ -108,21 +108,19 @@ def check_parity(checkpoint: Checkpoint, portable: Path, cpu: Path, *, tolerance
         ParityError: Logits differ by more than `tolerance`.
     """
     generator = np.random.default_rng(_SEED)
-    runners: dict[bool, tuple[Path, _Runner]] = {
-        True: (portable, _portable_runner(portable)),
-        False: (cpu, _engine_runner(cpu)),
-    }
     worst, rows, equal = 0.0, 0, 0
     cases = _cases(checkpoint.max_length)
-    for case in cases:
-        inputs = _random_inputs(checkpoint, case, generator)
-        graph, run = runners[case.padded]
-        found, wanted = run(inputs), _torch_logits(checkpoint, inputs)
-        difference = _difference(found, wanted)
-        if not difference <= tolerance:
-            raise ParityError(graph.name, case.batch, case.sequence, difference, tolerance)
-        worst, rows = max(worst, difference), rows + case.batch
-        equal += int(_same_labels(found, wanted, checkpoint.problem_type).sum())
+    for graph, start, padded in ((portable, _portable_runner, True), (cpu, _engine_runner, False)):
+        run = start(graph)
+        for case in (case for case in cases if case.padded == padded):
+            inputs = _random_inputs(checkpoint, case, generator)
+            found, wanted = run(inputs), _torch_logits(checkpoint, inputs)
+            difference = _difference(found, wanted)
+            if not difference <= tolerance:
+                raise ParityError(graph.name, case.batch, case.sequence, difference, tolerance)
+            worst, rows = max(worst, difference), rows + case.batch
+            equal += int(_same_labels(found, wanted, checkpoint.problem_type).sum())
+        del run  # two sessions at once would hold the weights twice
     return Parity(
         cases=tuple((case.batch, case.sequence) for case in cases),
         rows=rows,
