@@ -66,11 +66,13 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Attributes:
         file: Its name.
         operators: How often each operator type occurs in it.
+        weights: How many numbers of each type its weights hold.
         rewrites: Sites that each pass rewrote, by the pass's name, in order.
     """
 
     file: str
     operators: dict[str, int]
+    weights: dict[str, int]
     rewrites: dict[str, int]
 
 

@@ -33,7 +33,7 @@ from onnxpress_export.artifact import (
 )
 from onnxpress_export.capture import capture
 from onnxpress_export.checkpoint import Checkpoint, load_checkpoint
-from onnxpress_export.graph_census import operator_counts
+from onnxpress_export.graph_census import operator_counts, weight_counts
 from onnxpress_export.passes import COMMON, CPU, PORTABLE, Passes, apply_passes
 from onnxpress_export.triton import CONFIG_PATTERN, repository_beside, write_repository
 from onnxpress_export.verify import LOGIT_TOLERANCE, check_fusion, check_parity, session_operators
@@ -149,7 +149,9 @@ def _write_graph(
 ) -> Graph:
     rewrites = {**common_rewrites, **apply_passes(model, passes)}
     write_graph(model, directory, name)
-    return Graph(file=name, operators=operator_counts(model.graph), rewrites=rewrites)
+    return Graph(
+        file=name, operators=operator_counts(model.graph), weights=weight_counts(model.graph), rewrites=rewrites
+    )
 
 
 def _cause(error: BaseException) -> str:

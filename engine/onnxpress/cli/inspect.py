@@ -20,6 +20,7 @@ _SHOWN_LABELS: Final = 8
 _SHOWN_OPERATORS: Final = (
     "MultiHeadAttention",
     "BiasGelu",
+    "Gelu",
     "SkipLayerNormalization",
     "LayerNormalization",
     "MatMul",
@@ -69,7 +70,8 @@ def _graphs(variant: Variant) -> Table:
     graphs = (variant.portable, variant.cpu)
     table = Table(
         title=f"{variant.precision}: logits within {parity.max_difference:.1e} of torch (limit {parity.tolerance:g}), "
-        f"{parity.equal_labels} of {parity.rows} labels equal",
+        f"{parity.equal_labels} of {parity.rows} labels equal; "
+        f"tried: {', '.join(f'{batch}×{tokens}' for batch, tokens in dict.fromkeys(parity.cases))} texts × tokens",
         title_justify="left",
     )
     table.add_column("")
@@ -78,6 +80,8 @@ def _graphs(variant: Variant) -> Table:
     table.add_row("nodes", *(str(sum(graph.operators.values())) for graph in graphs))
     for name in _SHOWN_OPERATORS:
         table.add_row(f"  {name}", *(str(graph.operators.get(name, 0)) for graph in graphs))
+    for name in {name: None for graph in graphs for name in graph.weights}:
+        table.add_row(f"{name} weights", *(f"{graph.weights.get(name, 0):,}" for graph in graphs))
     table.add_row("sites rewritten", *("" for _ in graphs))
     for name in {name: None for graph in graphs for name in graph.rewrites}:
         table.add_row(f"  {name}", *(str(graph.rewrites.get(name, "-")) for graph in graphs))
