@@ -23,7 +23,7 @@ from onnxpress_export.capture import capture, trace
 from onnxpress_export.checkpoint import load_checkpoint
 from onnxpress_export.passes import COMMON, CPU, PORTABLE, apply_passes
 
-ROUNDS, RUNS = 40, 3
+ROUNDS, RUNS = 20, 2
 
 
 def stages(checkpoint: str) -> Iterator[tuple[str, ir.Model]]:
