@@ -13,7 +13,7 @@ test: $(READY)
 	$(BIN)/pytest -m "not slow and not network and not cuda"
 
 test-network: $(READY)
-	$(BIN)/pytest -m network
+	$(BIN)/pytest -m "network and not slow"
 
 test-slow: $(READY)
 	$(BIN)/pytest -m "slow and not cuda"
