@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from transformers import (
@@ -109,7 +110,7 @@ def load_checkpoint(
     _check_vocabulary(source, model, tokenizer)
     problem = _problem_type(config, len(names))
     checkpoint = Checkpoint(
-        source=_describe(source, config),
+        source=_describe(source, revision),
         model=model,
         tokenizer=tokenizer,
         input_names=_input_names(model, tokenizer),
@@ -284,9 +285,12 @@ def _check_head(source: str, checkpoint: Checkpoint) -> None:
         )
 
 
-def _describe(source: str, config: Any) -> str:
-    commit = getattr(config, "_commit_hash", None)
-    return Path(source).resolve().name if Path(source).exists() else f"{source}@{commit}" if commit else source
+def _describe(source: str, revision: str | None) -> str:
+    """A directory's name alone, which says nothing about the machine; a Hub id with the commit that was loaded."""
+    if Path(source).exists():
+        return Path(source).resolve().name
+    cached = try_to_load_from_cache(source, "config.json", revision=revision)
+    return f"{source}@{Path(cached).parent.name}" if isinstance(cached, str) else source
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -231,3 +233,29 @@ def test_code_of_its_own_needs_the_flag(copy: Path, tmp_path: Path, monkeypatch:
     assert report.manifest.variants[0].cpu.rewrites["prune_to_classified_token"] == 0  # every token counts
     with onnxpress.load(tmp_path / "artifact") as classifier:
         assert classifier("good film").label in ("negative", "positive")
+
+
+def test_a_slow_tokenizer_is_explained(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class SlowTokenizer: ...
+
+    monkeypatch.setattr("onnxpress_export.checkpoint.AutoTokenizer.from_pretrained", lambda *_, **__: SlowTokenizer())
+    assert "SlowTokenizer is a slow tokenizer. Save a fast one (tokenizer.json)" in refusal(checkpoint, tmp_path)
+
+
+def test_a_hub_id_comes_from_the_offline_cache_at_the_revision_asked_for(checkpoint: Path, tmp_path: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    model = tmp_path / "hub/models--someone--films"
+    (model / "refs").mkdir(parents=True)
+    (model / "refs/v2").write_text(commit)
+    shutil.copytree(checkpoint, model / "snapshots" / commit)
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "onnxpress", "export", "someone/films", "artifact", *options]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+
+    done = run("--revision", "v1")
+    assert done.returncode == 2 and "no such Hub model" in done.stderr
+    done = run("--revision", "v2")
+    assert done.returncode == 0, done.stderr
+    assert f"someone/films@{commit}" in (tmp_path / "artifact/onnxpress.json").read_text()
