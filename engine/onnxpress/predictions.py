@@ -53,6 +53,6 @@ def accepted_labels(
     scores: NDArray[np.float32], labels: Sequence[str], thresholds: Sequence[float]
 ) -> list[list[Prediction]]:
     """The labels of each row whose score is at least their threshold, best first."""
-    reached = (scores >= np.asarray(thresholds, dtype=np.float32)).sum(axis=-1)
-    ranked = top_labels(np.where(scores >= np.asarray(thresholds, dtype=np.float32), scores, -1), labels, len(labels))
-    return [row[:count] for row, count in zip(ranked, reached.tolist(), strict=True)]
+    reached = scores >= np.asarray(thresholds, dtype=np.float32)
+    ranked = top_labels(np.where(reached, scores, np.float32(-1)), labels, len(labels))
+    return [row[:count] for row, count in zip(ranked, reached.sum(axis=-1).tolist(), strict=True)]

@@ -97,8 +97,8 @@ def load_checkpoint(
     revision = revision if adapter is None else adapter.revision
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, **({"revision": revision} if revision else {})}
     config = _load_config(source, base, options)
-    if adapter is not None:
-        _take_head(config, adapter)
+    if adapter is not None and config.num_labels != adapter.label_count:
+        config.num_labels = adapter.label_count  # which also names them anew
     if labels is not None:
         config.id2label, config.label2id = dict(enumerate(labels)), {name: i for i, name in enumerate(labels)}
     names = _labels(source, config, is_adapter=adapter is not None)
@@ -159,12 +159,6 @@ def _check_trust(source: str, error: BaseException) -> None:
     """Raise the way out when `error` is transformers' refusal to run a checkpoint's own code."""
     if "trust_remote_code" in str(error):
         raise CheckpointError(source, _TRUST) from error
-
-
-def _take_head(config: Any, adapter: Adapter) -> None:
-    """Give the base model's configuration as many labels as the adapter's head has."""
-    if config.num_labels != adapter.label_count:
-        config.num_labels = adapter.label_count
 
 
 def _labels(source: str, config: Any, *, is_adapter: bool) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from onnxpress_export.attention.operator import additive, multi_head_attention
 
 __all__ = ["captured"]
 
-_MASK_MAKERS = ("_prepare_4d_attention_mask_for_sdpa",)
+_MASK_MAKER = "_prepare_4d_attention_mask_for_sdpa"
 
 
 @contextmanager
@@ -23,9 +23,8 @@ def captured(model: PreTrainedModel) -> Iterator[None]:
     module = sys.modules[type(model).__module__]
     with ExitStack() as stack:
         stack.enter_context(patch.object(torch.nn.functional, "scaled_dot_product_attention", _attention))
-        for name in _MASK_MAKERS:
-            if hasattr(module, name):
-                stack.enter_context(patch.object(module, name, _padding_mask_as_given))
+        if hasattr(module, _MASK_MAKER):
+            stack.enter_context(patch.object(module, _MASK_MAKER, _padding_mask_as_given))
         yield
 
 
