@@ -21,6 +21,8 @@ class SystemSpec(msgspec.Struct, frozen=True, kw_only=True):
         model: The artifact's or the checkpoint's directory, or the checkpoint's Hub id.
         optimize_for: The engine's setting; the pipeline has none.
         batch_size: The pipeline's setting; the engine plans its own batches.
+        precision: The engine's variant; the pipeline's is fp32.
+        may_change: Share of labels that may differ from the checkpoint's.
     """
 
     name: str
@@ -28,6 +30,8 @@ class SystemSpec(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     optimize_for: Literal["latency", "throughput"] | None = None
     batch_size: int | None = None
+    precision: str = "fp32"
+    may_change: float = 0.0
 
 
 class Answers(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,10 +61,18 @@ _OPTIMIZE_FOR: Final[tuple[Literal["latency", "throughput"], ...]] = ("latency",
 _PIPELINE_BATCHES: Final = (1, 32)
 
 
-def engine_systems(artifact: str) -> list[SystemSpec]:
-    """The engine on `artifact`, in both of its settings."""
+def engine_systems(artifact: str, precision: str = "fp32", may_change: float = 0.0) -> list[SystemSpec]:
+    """The engine on `artifact` in `precision`, in both of its settings."""
+    suffix = "" if precision == "fp32" else f", {precision}"
     return [
-        SystemSpec(name=f"onnxpress, {goal}", kind="engine", model=artifact, optimize_for=goal)
+        SystemSpec(
+            name=f"onnxpress, {goal}{suffix}",
+            kind="engine",
+            model=artifact,
+            optimize_for=goal,
+            precision=precision,
+            may_change=may_change,
+        )
         for goal in _OPTIMIZE_FOR
     ]
 
@@ -83,7 +95,9 @@ class _Engine:
         import onnxpress
 
         assert spec.optimize_for is not None
-        self._classifier = onnxpress.load(spec.model, optimize_for=spec.optimize_for, device="cpu")
+        self._classifier = onnxpress.load(
+            spec.model, optimize_for=spec.optimize_for, precision=spec.precision, device="cpu"
+        )
 
     def classify(self, text: str) -> str:
         return self._classifier(text).label

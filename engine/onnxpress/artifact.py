@@ -11,11 +11,13 @@ from typing import Final
 from onnxpress.errors import ArtifactIntegrityError, ConfigError, PrecisionUnavailableError
 from onnxpress.external_data import external_files
 from onnxpress.manifest import FileRecord, Manifest, Variant, read_manifest
+from onnxpress.session import Device
 
 __all__ = ["Artifact", "open_artifact", "record_of"]
 
 _CHUNK: Final = 2**20
 _PRECISIONS: Final = ("fp32", "fp16", "int8")
+_FASTEST_FIRST: Final[dict[Device, tuple[str, ...]]] = {"cpu": ("int8", "fp32"), "cuda": ("fp16", "fp32")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +72,21 @@ class Artifact:
             )
         return content
 
-    def variant(self, precision: str) -> Variant:
-        """The variant of `precision`; "auto" is fp32, which runs everywhere, or the only one there is.
+    def variant(self, precision: str, device: Device = "cpu") -> Variant:
+        """The variant of `precision` for `device`; "auto" is the fastest of those that the artifact holds for it.
 
         Raises:
-            ConfigError: There is no such precision.
+            ConfigError: There is no such precision, or it does not run on `device`.
             PrecisionUnavailableError: The artifact holds no such variant.
         """
         held = {variant.precision: variant for variant in self.manifest.variants}
+        usable = _FASTEST_FIRST[device]
         if precision == "auto":
-            return held.get("fp32", self.manifest.variants[0])
+            return next((held[name] for name in usable if name in held), self.manifest.variants[0])
         if precision not in _PRECISIONS:
             raise ConfigError(f"precision must be auto, {' or '.join(_PRECISIONS)}, got {precision!r}")
+        if precision not in usable:
+            raise ConfigError(f"{precision} does not run on {device}, which takes {' or '.join(usable)}")
         if precision not in held:
             raise PrecisionUnavailableError(
                 self.path, f"holds no {precision} variant (it has {', '.join(held)}). Pass precision='auto'."

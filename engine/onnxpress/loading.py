@@ -12,6 +12,7 @@ from onnxpress.classifier import Classifier
 from onnxpress.cpu import available_cpus
 from onnxpress.encoder import Encoder
 from onnxpress.errors import ArtifactIntegrityError, ConfigError, DeviceUnavailableError
+from onnxpress.machine import int8_target
 from onnxpress.manifest import Variant
 from onnxpress.session import Device, Session, resolve_device
 
@@ -41,7 +42,8 @@ def load(
     Args:
         path: An artifact, as `onnxpress export` writes it.
         device: "cpu", "cuda", or "auto": CUDA where this onnxruntime has it, else the CPU.
-        precision: "fp32", "fp16", "int8", or "auto".
+        precision: "fp32", "fp16" (CUDA), "int8" (CPU), or "auto": the fastest that the artifact holds for the device.
+            What it holds was measured to keep fp32's answers within the budget of its export.
         optimize_for: "latency" puts all threads into one run; "throughput" runs a batch on each thread.
         threads: CPU threads to use; None for the CPUs this process may use.
         max_tokens: Tokens a batch may have.
@@ -62,8 +64,7 @@ def load(
             raise ConfigError(f"{name} must be at least 1, got {value}")
     workers, threads_a_run = (cpus, 1) if optimize_for == "throughput" else (1, cpus)
     artifact = open_artifact(Path(path))
-    variant = artifact.variant(precision)
-    session, runs_on = _open_session(artifact, variant, device, threads=threads_a_run, spinning=spinning)
+    session, runs_on, variant = _open_session(artifact, precision, device, threads=threads_a_run, spinning=spinning)
     return Classifier(
         artifact.manifest,
         _open_encoder(artifact, max_characters=max_characters),
@@ -76,30 +77,36 @@ def load(
 
 
 def _open_session(
-    artifact: Artifact, variant: Variant, device: str, *, threads: int, spinning: bool
-) -> tuple[Session, Device]:
-    """The session, and the device that it runs on: "auto" falls back to the CPU, and logs why."""
+    artifact: Artifact, precision: str, device: str, *, threads: int, spinning: bool
+) -> tuple[Session, Device, Variant]:
+    """The session, the device that it runs on, and the variant: "auto" falls back to the CPU, and logs why."""
 
-    def opened(runs_on: Device) -> tuple[Session, Device]:
-        return Session(graph, artifact.path.resolve(), device=runs_on, threads=threads, spinning=spinning), runs_on
+    def opened(runs_on: Device) -> tuple[Session, Device, Variant]:
+        variant = artifact.variant(precision, runs_on)
+        for weights in variant.weights:
+            artifact.verified(weights)
+        graph = artifact.read_graph(variant.cpu.file, variant.weights)
+        saturates = variant.target == "vnni" and int8_target() == "avx2"
+        session = Session(
+            graph, artifact.path.resolve(), device=runs_on, threads=threads, spinning=spinning, saturates=saturates
+        )
+        return session, runs_on, variant
 
-    preferred = resolve_device(device)
-    for weights in variant.weights:
-        artifact.verified(weights)
-    graph = artifact.read_graph(variant.cpu.file, variant.weights)
     try:
-        session, runs_on = opened(preferred)
+        session, runs_on, variant = opened(
+            resolve_device("cpu" if device == "auto" and precision == "int8" else device)
+        )
     except DeviceUnavailableError as error:
         if device != "auto":
             raise
         _log.warning("running on the CPU: %s", error)
-        session, runs_on = opened("cpu")
+        session, runs_on, variant = opened("cpu")
     labels = len(artifact.manifest.labels)
     if session.label_count != labels:
         raise ArtifactIntegrityError(
             artifact.path, f"its manifest names {labels} labels, its graph gives {session.label_count}. Export again."
         )
-    return session, runs_on
+    return session, runs_on, variant
 
 
 def _open_encoder(artifact: Artifact, *, max_characters: int) -> Encoder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -12,8 +13,9 @@ from typing import Final
 import msgspec
 
 from onnxpress.cpu import available_cpus
+from onnxpress.manifest import Target
 
-__all__ = ["Machine", "describe_machine"]
+__all__ = ["Machine", "describe_machine", "int8_target", "vector_extensions"]
 
 _PACKAGES: Final = (
     "onnxpress",
@@ -61,20 +63,41 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 def describe_machine() -> Machine:
     """The machine that this process runs on, now."""
-    cpuinfo = Path("/proc/cpuinfo")
-    facts = cpuinfo.read_text() if cpuinfo.exists() else ""
-    model = re.search(r"model name\s*:\s*(.+)", facts)
-    flags = re.search(r"(?:flags|Features)\s*:\s*(.+)", facts)
-    held = set(flags.group(1).split()) if flags else set()
+    model = re.search(r"model name\s*:\s*(.+)", _cpuinfo())
     return Machine(
         cpu=model.group(1).strip() if model else platform.processor() or platform.machine(),
         cpus=available_cpus(),
-        simd=[flag for flag in _SIMD if flag in held],
+        simd=vector_extensions(),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         versions={package: found for package in _PACKAGES if (found := _version(package))},
     )
+
+
+def vector_extensions() -> list[str]:
+    """The vector extensions of this CPU that decide which kernels run; none where the system does not tell."""
+    flags = re.search(r"(?:flags|Features)\s*:\s*(.+)", _cpuinfo())
+    held = set(flags.group(1).split()) if flags else set()
+    return [flag for flag in _SIMD if flag in held]
+
+
+def int8_target(extensions: Sequence[str] | None = None, architecture: str | None = None) -> Target:
+    """The int8 products that this machine has; "avx2", whose sums saturate, where it is not known better.
+
+    Args:
+        extensions: As `vector_extensions` gives them; None for this machine's.
+        architecture: As `platform.machine` gives it; None for this machine's.
+    """
+    held = set(vector_extensions() if extensions is None else extensions)
+    if (architecture or platform.machine()).lower() in ("arm64", "aarch64"):
+        return "arm64"
+    return "vnni" if held & {"avx512_vnni", "avx_vnni"} else "avx2"
+
+
+def _cpuinfo() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.exists() else ""
 
 
 def _version(package: str) -> str | None:

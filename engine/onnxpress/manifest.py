@@ -14,12 +14,16 @@ __all__ = [
     "MANIFEST_NAME",
     "SCHEMA_VERSION",
     "Activation",
+    "Candidate",
+    "ChangedText",
+    "Fidelity",
     "FileRecord",
     "Graph",
     "Manifest",
     "Parity",
     "ProblemType",
     "Provenance",
+    "Target",
     "Variant",
     "encode_manifest",
     "read_manifest",
@@ -30,6 +34,7 @@ SCHEMA_VERSION: Final = 1
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 Activation = Literal["softmax", "sigmoid", "identity"]
+Target = Literal["vnni", "avx2", "arm64"]
 
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MAX_MANIFEST_BYTES: Final = 16 * 2**20
@@ -60,6 +65,64 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     equal_labels: int
 
 
+class ChangedText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A text whose answer a variant changes."""
+
+    text: str
+    reference: str
+    found: str
+
+
+class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far a variant keeps the fp32 graph's answers, on texts that its making never saw.
+
+    Attributes:
+        sample: Name of the file that the texts came from.
+        texts: How many there were.
+        changed: Texts with another answer: another best label, another set of accepted labels, or a regression's
+            value moved by more than a tenth of its standard deviation.
+        changed_low, changed_high: 95 % interval of the share of changed answers (Wilson).
+        budget: The share that was allowed.
+        accuracy: Share of right answers, where the sample has labels.
+        reference_accuracy: The same of fp32.
+        largest_difference: Largest absolute difference of a logit.
+        mean_difference: Mean absolute difference of a logit.
+        speed: How many times the fp32 graph's texts a second, in turns on the machine that exported.
+        examples: Some of the texts with another answer.
+    """
+
+    sample: str
+    texts: int
+    changed: int
+    changed_low: float
+    changed_high: float
+    budget: float
+    accuracy: float | None
+    reference_accuracy: float | None
+    largest_difference: float
+    mean_difference: float
+    speed: float
+    examples: tuple[ChangedText, ...]
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One mix that the search measured, on its own part of the sample.
+
+    Attributes:
+        products: Products by level: "int8", "int8x2" (two terms) and "fp32".
+        time: Estimated time of a run, as a share of fp32's.
+        changed: Share of texts with another answer.
+        expected: The share that the noise of the logits would change on average.
+        chosen: Whether the variant is this one.
+    """
+
+    products: dict[str, int]
+    time: float
+    changed: float
+    expected: float
+    chosen: bool
+
+
 class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One ONNX file.
 
@@ -84,14 +147,20 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         portable: The graph that takes an attention mask, for any padding and any runtime.
         cpu: The graph for CPU and batches whose rows have equal length: it takes no mask.
         weights: Files that both graphs read their weights from.
-        parity: Measured against torch when it was exported.
+        parity: Measured against torch when it was exported; None for what is not meant to be equal.
+        fidelity: Measured against fp32 when it was exported; None for fp32 itself.
+        target: The instructions that int8 was made for: "vnni", "avx2" or "arm64".
+        search: The mixes that the search measured, fastest first.
     """
 
     precision: str
     portable: Graph
     cpu: Graph
     weights: tuple[str, ...]
-    parity: Parity
+    parity: Parity | None = None
+    fidelity: Fidelity | None = None
+    target: Target | None = None
+    search: tuple[Candidate, ...] = ()
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

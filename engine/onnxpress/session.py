@@ -48,7 +48,9 @@ class Session:
         label_count: Columns of the logits.
     """
 
-    def __init__(self, graph: bytes, folder: Path, *, device: Device, threads: int, spinning: bool) -> None:
+    def __init__(
+        self, graph: bytes, folder: Path, *, device: Device, threads: int, spinning: bool, saturates: bool = False
+    ) -> None:
         """Load `graph`, whose weights lie in files in `folder`; ONNX Runtime maps them into memory.
 
         Args:
@@ -57,9 +59,13 @@ class Session:
             device: Where it runs; it is an error when ONNX Runtime puts it elsewhere.
             threads: Threads inside one run.
             spinning: Whether those threads wait for the next operator by spinning.
+            saturates: Whether this CPU's fastest int8 products overflow on the graph's weights; slower ones are
+                taken then.
         """
         ort = import_onnxruntime()
         options = session_options(folder, threads=threads, spinning=spinning)
+        if saturates:
+            options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             self._session = ort.InferenceSession(
                 graph,

@@ -20,6 +20,9 @@ from onnxpress_export.checkpoint import Checkpoint
 
 __all__ = [
     "CPU_GRAPH_NAME",
+    "INT8_CPU_GRAPH_NAME",
+    "INT8_GRAPH_NAME",
+    "INT8_WEIGHTS_NAME",
     "PORTABLE_GRAPH_NAME",
     "WEIGHTS_NAME",
     "check_output",
@@ -34,6 +37,9 @@ __all__ = [
 PORTABLE_GRAPH_NAME: Final = "model.onnx"
 CPU_GRAPH_NAME: Final = "model_cpu.onnx"
 WEIGHTS_NAME: Final = "model.onnx_data"
+INT8_GRAPH_NAME: Final = "model_int8.onnx"
+INT8_CPU_GRAPH_NAME: Final = "model_int8_cpu.onnx"
+INT8_WEIGHTS_NAME: Final = "model_int8.onnx_data"
 
 _SHARED_BYTES: Final = 1_024  # smaller constants stay in the graphs
 
@@ -65,9 +71,9 @@ def staged_directory(output: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def write_weights(model: ir.Model, directory: Path) -> None:
-    """Move the weights of `model` into a file that it, and every clone of it made later, refers to."""
-    ir.external_data.unload_from_model(model, directory, WEIGHTS_NAME, size_threshold_bytes=_SHARED_BYTES)
+def write_weights(model: ir.Model, directory: Path, name: str = WEIGHTS_NAME) -> None:
+    """Move the weights of `model` into the file `name`, to which it, and every clone made later, then refers."""
+    ir.external_data.unload_from_model(model, directory, name, size_threshold_bytes=_SHARED_BYTES)
 
 
 def write_graph(model: ir.Model, directory: Path, name: str) -> None:

@@ -14,6 +14,7 @@ from onnxpress.errors import ConfigError
 from onnxpress.extras import require
 
 if TYPE_CHECKING:
+    from onnxpress.manifest import Manifest
     from onnxpress_export.exporter import ExportReport
 
 __all__ = ["app"]
@@ -26,6 +27,14 @@ app = typer.Typer()
 class _Layout(str, Enum):
     artifact = "artifact"
     triton = "triton"
+
+
+class _Target(str, Enum):
+    auto = "auto"
+    avx2 = "avx2"
+    avx512 = "avx512"
+    vnni = "vnni"
+    arm64 = "arm64"
 
 
 @app.command()
@@ -53,6 +62,15 @@ def export(
         _Layout, typer.Option(help="triton also writes a Triton model repository beside it, called OUT-triton.")
     ] = _Layout.artifact,
     tolerance: Annotated[float, typer.Option(min=0.0, help="Largest difference of a logit from torch's.")] = 1e-4,
+    precision: Annotated[str, typer.Option(help="What to write, separated by commas: fp32, int8.")] = "fp32",
+    sample: Annotated[
+        Path | None,
+        typer.Option(help="Texts to choose int8 by, and others to measure it: text, JSONL, CSV or Parquet."),
+    ] = None,
+    max_disagreement: Annotated[
+        float, typer.Option(help="Share of answers that int8 may change, of texts that its making never saw.")
+    ] = 0.005,
+    target: Annotated[_Target, typer.Option(help="The CPUs that int8 is for; auto for this machine's.")] = _Target.auto,
 ) -> None:
     """Export a fine-tuned classifier to an optimized ONNX artifact that gives the same answers."""
     require(_MODULES, extra="export")
@@ -77,6 +95,10 @@ def export(
             trust_remote_code=trust_remote_code,
             layout=layout.value,
             tolerance=tolerance,
+            precisions=[name.strip() for name in precision.split(",")],
+            sample=sample,
+            max_disagreement=max_disagreement,
+            int8_for=target.value,
             on_step=show,
         )
     for line in _summary(report, out):
@@ -94,8 +116,7 @@ def _read_thresholds(path: Path) -> dict[str, float]:
 
 def _summary(report: ExportReport, out: str) -> list[str]:
     manifest = report.manifest
-    (variant,), origin = manifest.variants, manifest.provenance
-    parity = variant.parity
+    variant, origin = manifest.variants[0], manifest.provenance
     fused = ", ".join(
         f"{report.session_operators.get(name, 0)} {name}"
         for name in ("MultiHeadAttention", "LayerNormalization", "MatMul")
@@ -108,9 +129,22 @@ def _summary(report: ExportReport, out: str) -> list[str]:
             f"ONNX Runtime runs {sum(report.session_operators.values())} nodes: {fused}, …"
         ),
         f"passes   {rewrites}",
-        (
+        *(
             f"parity   logits within {parity.max_difference:.1e} of torch (limit {parity.tolerance:g}), "
             f"{parity.equal_labels} of {parity.rows} labels equal, up to {manifest.max_length} tokens"
+            for parity in [variant.parity]
+            if parity is not None
         ),
+        *_fidelity_lines(manifest),
         f"written  {out}",
+    ]
+
+
+def _fidelity_lines(manifest: Manifest) -> list[str]:
+    return [
+        f"{variant.precision}     {found.changed} of {found.texts:,} unseen answers changed "
+        f"({found.changed / found.texts:.2%}; 95 % interval {found.changed_low:.2%} … {found.changed_high:.2%}; "
+        f"budget {found.budget:.2%}), {found.speed:.2f} × fp32's speed, for {variant.target}"
+        for variant in manifest.variants
+        if (found := variant.fidelity) is not None
     ]

@@ -18,9 +18,14 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from onnxpress.errors import CheckpointError, ConfigError
-from onnxpress.manifest import SCHEMA_VERSION, Graph, Manifest, Provenance, Variant
+from onnxpress.fidelity import require_budget
+from onnxpress.machine import int8_target
+from onnxpress.manifest import SCHEMA_VERSION, Graph, Manifest, Provenance, Target, Variant
 from onnxpress_export.artifact import (
     CPU_GRAPH_NAME,
+    INT8_CPU_GRAPH_NAME,
+    INT8_GRAPH_NAME,
+    INT8_WEIGHTS_NAME,
     PORTABLE_GRAPH_NAME,
     WEIGHTS_NAME,
     check_output,
@@ -35,14 +40,20 @@ from onnxpress_export.capture import capture
 from onnxpress_export.checkpoint import Checkpoint, load_checkpoint
 from onnxpress_export.graph_census import operator_counts, weight_counts
 from onnxpress_export.passes import COMMON, CPU, PORTABLE, Passes, apply_passes
+from onnxpress_export.precision.int8 import choose_int8, measure_fidelity
+from onnxpress_export.precision.sample import Sample, read_sample
 from onnxpress_export.triton import CONFIG_PATTERN, repository_beside, write_repository
 from onnxpress_export.verify import LOGIT_TOLERANCE, check_fusion, check_parity, session_operators
 
-__all__ = ["ExportReport", "Layout", "export"]
+__all__ = ["MAX_DISAGREEMENT", "ExportReport", "Int8For", "Layout", "export"]
 
 Layout = Literal["artifact", "triton"]
+Int8For = Literal["auto", "avx2", "avx512", "vnni", "arm64"]
+
+MAX_DISAGREEMENT: Final = 0.005
 
 _HALF: Final = 0.5
+_PRECISIONS: Final = ("fp32", "int8")
 _LIBRARIES: Final = ("onnxpress", "torch", "transformers", "tokenizers", "onnx", "onnx-ir", "onnxscript")
 
 
@@ -72,6 +83,10 @@ def export(
     trust_remote_code: bool = False,
     layout: Layout = "artifact",
     tolerance: float = LOGIT_TOLERANCE,
+    precisions: Sequence[str] = ("fp32",),
+    sample: str | PathLike[str] | None = None,
+    max_disagreement: float = MAX_DISAGREEMENT,
+    int8_for: Int8For = "auto",
     on_step: Callable[[str], None] = lambda _: None,
 ) -> ExportReport:
     """Export a fine-tuned classifier to an artifact that provably gives its answers.
@@ -88,14 +103,22 @@ def export(
         trust_remote_code: Run the code that the checkpoint brings along.
         layout: "triton" also writes a Triton model repository beside the artifact, called `output`-triton.
         tolerance: Largest difference of a logit from torch's.
+        precisions: What to write: "fp32", and "int8" for CPUs.
+        sample: Texts to choose int8's numbers by and to measure it on, see `onnxpress.examples`.
+        max_disagreement: Share of answers that a precision may change, of texts that its making never saw.
+        int8_for: The CPUs that int8 is for: "vnni", "avx2", "avx512" without VNNI, "arm64", or "auto" for
+            this machine's.
         on_step: Called with the name of each step before it begins.
 
     Raises:
         CheckpointError: The checkpoint cannot be exported.
         OutputExistsError: `output` is taken.
-        CheckFailedError: The graph is not fused, or does not give torch's answers.
+        CheckFailedError: The graph is not fused, or does not give torch's answers; or a precision changes more
+            answers than it may.
+        ConfigError: A setting is outside its range, or the sample cannot be used.
     """
     target = Path(output)
+    _check_precisions(precisions, sample, max_disagreement)
     repository = repository_beside(target)
     check_output(target, force=force)
     if layout == "triton":
@@ -109,6 +132,7 @@ def export(
         trust_remote_code=trust_remote_code,
     )
     accepted_from = _thresholds(loaded, thresholds)
+    texts = None if sample is None else read_sample(Path(sample), loaded)
     architecture, layers = type(loaded.model).__name__, int(loaded.model.config.num_hidden_layers)
     on_step("capturing the graph")
     try:
@@ -125,6 +149,7 @@ def export(
         on_step("writing the graphs")
         write_weights(model, staging)
         portable = _write_graph(model.clone(), PORTABLE, rewrites, staging, PORTABLE_GRAPH_NAME)
+        masked = model.clone()
         cpu = _write_graph(model, CPU, rewrites, staging, CPU_GRAPH_NAME)
         for graph in (portable, cpu):
             require_fusion(graph.operators, where=graph.file)
@@ -133,10 +158,25 @@ def export(
         require_fusion(executed, where="ONNX Runtime's final graph")
         on_step("comparing with torch")
         parity = check_parity(loaded, staging / PORTABLE_GRAPH_NAME, staging / CPU_GRAPH_NAME, tolerance=tolerance)
+        variants = [Variant(precision="fp32", portable=portable, cpu=cpu, weights=(WEIGHTS_NAME,), parity=parity)]
+        if "int8" in precisions and texts is not None:
+            variants.append(
+                _write_int8(
+                    loaded,
+                    masked,
+                    model,
+                    rewrites,
+                    staging,
+                    texts,
+                    target=_target(int8_for),
+                    budget=max_disagreement,
+                    on_step=on_step,
+                )
+            )
+            require_fusion(variants[-1].cpu.operators, where=variants[-1].cpu.file)
         on_step("writing the manifest")
         write_tokenizer(loaded, staging)
-        variant = Variant(precision="fp32", portable=portable, cpu=cpu, weights=(WEIGHTS_NAME,), parity=parity)
-        manifest = _manifest(loaded, accepted_from, variant, staging, target.name)
+        manifest = _manifest(loaded, accepted_from, tuple(variants), staging, target.name)
         write_manifest(manifest, staging)
     if layout == "triton":
         on_step("writing the Triton repository")
@@ -152,6 +192,55 @@ def _write_graph(
     return Graph(
         file=name, operators=operator_counts(model.graph), weights=weight_counts(model.graph), rewrites=rewrites
     )
+
+
+def _write_int8(
+    checkpoint: Checkpoint,
+    masked: ir.Model,
+    cpu: ir.Model,
+    common_rewrites: Mapping[str, int],
+    directory: Path,
+    sample: Sample,
+    *,
+    target: Target,
+    budget: float,
+    on_step: Callable[[str], None],
+) -> Variant:
+    """Write the int8 variant of the graph that is `cpu` without a padding mask and `masked` with one."""
+    recipe = choose_int8(cpu, directory, sample, checkpoint.activation, target=target, budget=budget, on_step=on_step)
+    rewrites = {**common_rewrites, "quantize": recipe.apply(masked)}
+    write_weights(masked, directory, INT8_WEIGHTS_NAME)
+    portable = _write_graph(masked.clone(), {}, rewrites, directory, INT8_GRAPH_NAME)
+    engine_graph = _write_graph(masked, CPU, rewrites, directory, INT8_CPU_GRAPH_NAME)
+    on_step("measuring int8 on unseen texts")
+    fidelity = measure_fidelity(cpu, masked, directory, sample, checkpoint.labels, checkpoint.activation, budget=budget)
+    require_budget(fidelity, "int8")
+    return Variant(
+        precision="int8",
+        portable=portable,
+        cpu=engine_graph,
+        weights=(INT8_WEIGHTS_NAME,),
+        fidelity=fidelity,
+        target=target,
+        search=recipe.candidates,
+    )
+
+
+def _target(name: Int8For) -> Target:
+    if name == "auto":
+        return int8_target()
+    return "avx2" if name == "avx512" else name  # without VNNI its products saturate just the same
+
+
+def _check_precisions(precisions: Sequence[str], sample: str | PathLike[str] | None, budget: float) -> None:
+    if unknown := [name for name in precisions if name not in _PRECISIONS]:
+        raise ConfigError(f"precision must be {' or '.join(_PRECISIONS)}, got {unknown[0]!r}")
+    if "fp32" not in precisions:
+        raise ConfigError("fp32 is always written: the others are measured by it. Add it to the precisions.")
+    if "int8" in precisions and sample is None:
+        raise ConfigError("int8 is chosen and measured on texts of yours: pass --sample FILE.")
+    if not 0 <= budget < 1:
+        raise ConfigError(f"max_disagreement must be from 0 to below 1, got {budget!r}")
 
 
 def _cause(error: BaseException) -> str:
@@ -183,7 +272,11 @@ def _thresholds(checkpoint: Checkpoint, by_label: Mapping[str, float] | None) ->
 
 
 def _manifest(
-    checkpoint: Checkpoint, thresholds: tuple[float, ...] | None, variant: Variant, directory: Path, output: str
+    checkpoint: Checkpoint,
+    thresholds: tuple[float, ...] | None,
+    variants: tuple[Variant, ...],
+    directory: Path,
+    output: str,
 ) -> Manifest:
     """The manifest of what lies in `directory`."""
     versions = {name: version(name) for name in _LIBRARIES}
@@ -196,7 +289,7 @@ def _manifest(
         inputs=checkpoint.input_names,
         max_length=checkpoint.max_length,
         truncation_side=checkpoint.truncation_side,
-        variants=(variant,),
+        variants=variants,
         files=file_records(directory),
         provenance=Provenance(
             source=checkpoint.source,

@@ -24,6 +24,7 @@ _SHOWN_OPERATORS: Final = (
     "SkipLayerNormalization",
     "LayerNormalization",
     "MatMul",
+    "MatMulIntegerToFloat",
 )
 
 
@@ -66,14 +67,8 @@ def _facts(manifest: Manifest) -> Table:
 
 
 def _graphs(variant: Variant) -> Table:
-    parity = variant.parity
     graphs = (variant.portable, variant.cpu)
-    table = Table(
-        title=f"{variant.precision}: logits within {parity.max_difference:.1e} of torch (limit {parity.tolerance:g}), "
-        f"{parity.equal_labels} of {parity.rows} labels equal; "
-        f"tried: {', '.join(f'{batch}×{tokens}' for batch, tokens in dict.fromkeys(parity.cases))} texts × tokens",
-        title_justify="left",
-    )
+    table = Table(title=escape(f"{variant.precision}: {_proof(variant)}"), title_justify="left")
     table.add_column("")
     for graph in graphs:
         table.add_column(graph.file, justify="right")
@@ -86,6 +81,27 @@ def _graphs(variant: Variant) -> Table:
     for name in {name: None for graph in graphs for name in graph.rewrites}:
         table.add_row(f"  {name}", *(str(graph.rewrites.get(name, "-")) for graph in graphs))
     return table
+
+
+def _proof(variant: Variant) -> str:
+    """What was measured of it."""
+    if (parity := variant.parity) is not None:
+        return (
+            f"logits within {parity.max_difference:.1e} of torch (limit {parity.tolerance:g}), "
+            f"{parity.equal_labels} of {parity.rows} labels equal; "
+            f"tried: {', '.join(f'{batch}×{tokens}' for batch, tokens in dict.fromkeys(parity.cases))} texts × tokens"
+        )
+    if (fidelity := variant.fidelity) is None:
+        return "not measured"
+    right = (
+        "" if fidelity.accuracy is None else f", right {fidelity.accuracy:.2%} (fp32 {fidelity.reference_accuracy:.2%})"
+    )
+    return (
+        f"{fidelity.changed} of {fidelity.texts:,} unseen texts of {fidelity.sample} changed "
+        f"({fidelity.changed / fidelity.texts:.2%}, 95 % interval {fidelity.changed_low:.2%} … "
+        f"{fidelity.changed_high:.2%}, budget {fidelity.budget:.2%}){right}; {fidelity.speed:.2f} × fp32's speed; "
+        f"for {variant.target}"
+    )
 
 
 def _files(artifact: Artifact) -> Table:

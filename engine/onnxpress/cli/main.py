@@ -14,6 +14,7 @@ import onnxpress
 from onnxpress.cli.doctor import doctor
 from onnxpress.cli.inspect import inspect
 from onnxpress.cli.predict import predict
+from onnxpress.cli.verify import verify
 from onnxpress.errors import CheckFailedError, OnnxpressError
 
 __all__ = ["app", "main"]
@@ -67,6 +68,7 @@ def _version(on: bool) -> None:
 
 app.command()(predict)
 app.command()(inspect)
+app.command()(verify)
 app.command()(doctor)
 for _entry in sorted(entry_points(group="onnxpress.commands"), key=lambda entry: entry.name):
     app.add_typer(_entry.load(), name=None)

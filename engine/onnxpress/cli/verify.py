@@ -1,0 +1,71 @@
+"""`onnxpress verify`: do the lower precisions keep the answers here, on these texts?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from onnxpress.artifact import open_artifact
+from onnxpress.cli.progress import show_steps
+from onnxpress.errors import ConfigError
+from onnxpress.examples import read_examples
+from onnxpress.fidelity import Answers, compare_answers, require_budget
+from onnxpress.loading import load
+
+__all__ = ["verify"]
+
+_ROUNDS: Final = 3
+
+
+def verify(
+    artifact: Annotated[Path, typer.Argument(help="The artifact's directory.")],
+    sample: Annotated[Path, typer.Option(help="Texts: one a line, or JSONL, CSV or Parquet with a field `text`.")],
+    max_disagreement: Annotated[
+        float | None, typer.Option(help="Share of answers that may change.", show_default="that of the export")
+    ] = None,
+) -> None:
+    """Compare every lower precision with fp32 on this machine: a JSON line each; exit status 1 when over budget."""
+    if max_disagreement is not None and not 0 <= max_disagreement < 1:
+        raise ConfigError(f"--max-disagreement must be from 0 to below 1, got {max_disagreement:g}")
+    manifest = open_artifact(artifact).manifest
+    lower = [(variant, variant.fidelity) for variant in manifest.variants if variant.fidelity is not None]
+    if not lower:
+        raise ConfigError(
+            f"{artifact} holds only fp32, which was compared with torch. Export with --precision fp32,int8."
+        )
+    examples = read_examples(sample)
+    if unknown := {e.label for e in examples if e.label is not None} - set(manifest.labels):
+        raise ConfigError(f"{sample}: the label {min(unknown)!r} is none of the model's.")
+    texts = [example.text for example in examples]
+    for variant, exported in lower:
+        with (
+            show_steps(f"comparing {variant.precision} with fp32") as show,
+            load(artifact, precision="fp32", device="cpu", optimize_for="throughput", spinning=False) as reference,
+            load(artifact, precision=variant.precision, optimize_for="throughput", spinning=False) as candidate,
+        ):
+            answers, logits = Answers(reference.logits(texts), manifest.activation), candidate.logits(texts)
+            ratios = []
+            for number in range(_ROUNDS):
+                show(f"timing, round {number + 1} of {_ROUNDS}")
+                seconds = []
+                for classifier in (reference, candidate):
+                    begin = perf_counter()
+                    classifier.logits(texts)
+                    seconds.append(perf_counter() - begin)
+                ratios.append(seconds[0] / seconds[1])
+        found = compare_answers(
+            answers,
+            logits,
+            examples,
+            manifest.labels,
+            sample=sample.name,
+            budget=exported.budget if max_disagreement is None else max_disagreement,
+            speed=median(ratios),
+        )
+        typer.echo(msgspec.json.encode({"precision": variant.precision, **msgspec.to_builtins(found)}).decode())
+        require_budget(found, variant.precision)

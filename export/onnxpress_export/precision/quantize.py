@@ -1,0 +1,148 @@
+"""Put recipes into a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from onnxpress_export.passes._graph import add_initializer, add_node, constant, is_op
+from onnxpress_export.precision.products import Source, biased
+from onnxpress_export.precision.recipe import FINE_STEPS, Recipe
+
+__all__ = ["quantize_embeddings", "quantize_products"]
+
+_MICROSOFT: Final = "com.microsoft"
+_BLOCKS: Final = (128, 64, 32, 16)
+_LEAST_ROWS: Final = 1_024  # a smaller table saves nothing
+
+
+def quantize_products(model: ir.Model, sources: Mapping[str, Source], recipes: Mapping[str, Recipe]) -> int:
+    """Replace the products of each source in `recipes`, by name, in place. Returns the number of products replaced.
+
+    One QuantizeLinear a source, with a constant scale, then one MatMulIntegerToFloat a product, which adds the bias.
+    A divisor goes into the carrier's outputs, or into a multiplication before the QuantizeLinear.
+    """
+    graph, replaced = model.graph, 0
+    matmuls = {node.outputs[0].name: node for node in graph if is_op(node, "MatMul")}
+    carried = {
+        source.carrier: recipe.divisor
+        for name, recipe in recipes.items()
+        if (source := sources[name]).carrier is not None and recipe.divisor is not None
+    }
+    for name, recipe in recipes.items():
+        source = sources[name]
+        value = matmuls[source.products[0].name].inputs[0]
+        assert value is not None
+        if recipe.divisor is not None and source.carrier is None:
+            inverse = add_initializer(graph, f"{name}_inverse", 1 / recipe.divisor)
+            value = add_node("Mul", [value, inverse], f"{name}_smoothed")
+        terms = _terms(value, name, recipe)
+        for product in source.products:
+            weight = recipe.weights[product.name]
+            by = carried.get(product.name, np.float32(1.0))
+            parts = {"weight": weight.values, "weight_scale": weight.scales / by, "bias": weight.bias / by}
+            values, scales, bias = (
+                add_initializer(graph, f"{product.name}_{part}", content) for part, content in parts.items()
+            )
+            outputs = [
+                _add_product(
+                    [integers, values, scale, scales, zero_point, None, addend], f"{product.name}_int8_{index}"
+                )
+                for index, ((integers, scale, zero_point), addend) in enumerate(zip(terms, (bias, None), strict=False))
+            ]
+            end = biased(matmuls[product.name])[0]
+            if len(outputs) > 1:
+                outputs = [add_node("Add", outputs, f"{product.name}_int8")]
+            outputs[0].type, outputs[0].shape = end.type, end.shape
+            end.replace_all_uses_with(outputs[0])
+            replaced += 1
+    for name, divisor in carried.items():
+        if is_op(matmul := matmuls[name], "MatMul") and matmul.graph is not None:
+            _divide_outputs(matmul, divisor)
+    RemoveUnusedNodesPass()(model)
+    model.graph.opset_imports.setdefault(_MICROSOFT, 1)
+    graph.sort()
+    return replaced
+
+
+def quantize_embeddings(model: ir.Model) -> int:
+    """Store each large embedding table as uint8 with a scale a block, in place. Returns the number of tables.
+
+    For size alone: com.microsoft::GatherBlockQuantized takes about as long as the Gather.
+    """
+    graph, replaced = model.graph, 0
+    for node in list(graph):
+        table = constant(node.inputs[0]) if is_op(node, "Gather") and not node.attributes.get_int("axis", 0) else None
+        if table is None or table.ndim != 2 or table.dtype != np.float32 or len(table) < _LEAST_ROWS:
+            continue
+        block = next((size for size in _BLOCKS if table.shape[1] % size == 0), None)
+        if block is None:
+            continue
+        name = node.inputs[0].name  # type: ignore[union-attr]  # `constant` found it
+        blocks = table.reshape(len(table), -1, block)
+        scales = np.maximum(np.abs(blocks).max(axis=2), np.finfo(np.float32).tiny) / np.float32(127)
+        integers = (np.rint(blocks / scales[:, :, None]) + 128).astype(np.uint8).reshape(table.shape)
+        inputs = [
+            add_initializer(graph, f"{name}_uint8", integers),
+            node.inputs[1],
+            add_initializer(graph, f"{name}_scale", scales),
+        ]
+        attributes = {"bits": 8, "block_size": block, "gather_axis": 0, "quantize_axis": 1}
+        lookup = ir.node("GatherBlockQuantized", inputs, attributes=attributes, domain=_MICROSOFT)
+        (output,), end = lookup.outputs, node.outputs[0]
+        lookup.name = output.name = f"{end.name}_from_uint8"
+        output.type, output.shape = end.type, end.shape
+        graph.append(lookup)
+        end.replace_all_uses_with(output)
+        replaced += 1
+    RemoveUnusedNodesPass()(model)
+    model.graph.opset_imports.setdefault(_MICROSOFT, 1)
+    graph.sort()
+    return replaced
+
+
+def _terms(value: ir.Value, name: str, recipe: Recipe) -> list[tuple[ir.Value, ir.Value, ir.Value]]:
+    """The uint8 that stand for `value`, each with its scale and zero point."""
+    terms = [_add_quantize(value, f"{name}_quantized", recipe.scale, recipe.zero_point)]
+    if recipe.terms == 2:
+        coarse = add_node("DequantizeLinear", terms[0], f"{name}_coarse")
+        rest = add_node("Sub", [value, coarse], f"{name}_rest")
+        terms.append(
+            _add_quantize(rest, f"{name}_rest_quantized", recipe.scale / np.float32(FINE_STEPS), np.uint8(128))
+        )
+    return terms
+
+
+def _add_quantize(value: ir.Value, name: str, step: np.float32, zero: np.uint8) -> tuple[ir.Value, ir.Value, ir.Value]:
+    graph = value.graph
+    assert isinstance(graph, ir.Graph)
+    scale = add_initializer(graph, f"{name}_scale", np.array(step, dtype=np.float32))
+    zero_point = add_initializer(graph, f"{name}_zero_point", np.array(zero, dtype=np.uint8))
+    return add_node("QuantizeLinear", [value, scale, zero_point], name), scale, zero_point
+
+
+def _add_product(inputs: Sequence[ir.Value | None], name: str) -> ir.Value:
+    node = ir.node("MatMulIntegerToFloat", inputs, domain=_MICROSOFT, name=name)
+    node.outputs[0].name = name
+    graph = inputs[0].graph  # type: ignore[union-attr]  # the integers are never None
+    assert isinstance(graph, ir.Graph)
+    graph.append(node)
+    return node.outputs[0]
+
+
+def _divide_outputs(matmul: ir.Node, divisor: np.ndarray) -> None:
+    graph = matmul.graph
+    assert isinstance(graph, ir.Graph)
+    weight = constant(matmul.inputs[1])
+    assert weight is not None
+    matmul.replace_input_with(1, add_initializer(graph, f"{matmul.outputs[0].name}_divided", weight / divisor))
+    value, bias = biased(matmul)
+    if bias is not None:
+        add = value.producer()
+        assert add is not None
+        index = next(i for i, operand in enumerate(add.inputs) if operand is not matmul.outputs[0])
+        add.replace_input_with(index, add_initializer(graph, f"{value.name}_divided_bias", bias / divisor))

@@ -1,0 +1,67 @@
+"""The user's texts, in two parts: one to choose by, and one that the choice never sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from onnxpress.encoder import Encoder, TokenRows
+from onnxpress.errors import ConfigError
+from onnxpress.examples import Example, read_examples
+from onnxpress_export.checkpoint import Checkpoint
+
+__all__ = ["SEED", "Sample", "read_sample"]
+
+SEED: Final = 20_240_229
+_LEAST: Final = 100
+_MOST_TO_SEARCH: Final = 1_000
+_MAX_CHARACTERS: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Examples and their tokens.
+
+    Attributes:
+        name: Name of the file that they came from.
+        seen, unseen: What calibration and search use, and what the figures are measured on.
+        seen_rows, unseen_rows: Their tokens.
+    """
+
+    name: str
+    seen: Sequence[Example]
+    unseen: Sequence[Example]
+    seen_rows: TokenRows
+    unseen_rows: TokenRows
+
+
+def read_sample(path: Path, checkpoint: Checkpoint) -> Sample:
+    """Read `path`, drop repeated texts, and split it at random, always the same way.
+
+    Raises:
+        ConfigError: It cannot be read, has too few different texts, or labels that the model does not have.
+        TextError: A text cannot be tokenized.
+    """
+    examples = list({example.text: example for example in read_examples(path)}.values())
+    if len(examples) < _LEAST:
+        raise ConfigError(f"{path}: {len(examples)} different texts; at least {_LEAST} are needed to measure answers.")
+    if unknown := {e.label for e in examples if e.label is not None} - set(checkpoint.labels):
+        raise ConfigError(
+            f"{path}: the label {min(unknown)!r} is none of the model's ({', '.join(checkpoint.labels[:10])})."
+        )
+    order = np.random.default_rng(SEED).permutation(len(examples))
+    cut = min(len(examples) // 2, _MOST_TO_SEARCH)
+    seen, unseen = ([examples[index] for index in part] for part in (order[:cut], order[cut:]))
+    encoder = Encoder(
+        Tokenizer.from_str(checkpoint.tokenizer.backend_tokenizer.to_str()),
+        max_length=checkpoint.max_length,
+        truncation_side=checkpoint.truncation_side,
+        max_characters=_MAX_CHARACTERS,
+    )
+    rows = [encoder.encode([example.text for example in part]) for part in (seen, unseen)]
+    return Sample(path.name, seen, unseen, *rows)

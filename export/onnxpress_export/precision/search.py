@@ -1,0 +1,174 @@
+"""The fastest mix of levels whose answers stay within a budget."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import onnx_ir as ir
+
+from onnxpress.fidelity import Answers
+from onnxpress.manifest import Candidate
+from onnxpress_export.precision.products import Source
+from onnxpress_export.precision.quantize import quantize_embeddings, quantize_products
+from onnxpress_export.precision.recipe import Recipe
+from onnxpress_export.precision.trial import Trial, node_times
+
+__all__ = ["Level", "Mix", "Search", "search"]
+
+Level = Literal["int8", "int8x2", "fp32"]
+Mix = Mapping[str, Level]
+"""A level for each source, by name."""
+
+_LEVELS: Final[tuple[Level, ...]] = ("int8", "int8x2", "fp32")
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What was found.
+
+    Attributes:
+        mix: The fastest within the budget, or the most faithful one where none is.
+        candidates: Every mix that was measured, fastest first.
+    """
+
+    mix: Mix
+    candidates: tuple[Candidate, ...]
+
+
+def build(
+    model: ir.Model, sources: Mapping[str, Source], recipes: Mapping[Level, Mapping[str, Recipe]], mix: Mix
+) -> int:
+    """Quantize `model` in place to `mix`, and its embeddings. Returns the products and tables rewritten."""
+    chosen = {name: recipes[level][name] for name, level in mix.items() if level != "fp32"}
+    return quantize_products(model, sources, chosen) + quantize_embeddings(model)
+
+
+def search(
+    model: ir.Model,
+    sources: Mapping[str, Source],
+    recipes: Mapping[Level, Mapping[str, Recipe]],
+    trial: Trial,
+    answers: Answers,
+    *,
+    budget: float,
+    on_step: Callable[[str], None],
+) -> Search:
+    """Find the fastest mix that changes at most `budget` of the trial's answers.
+
+    The noise that each source adds by itself is measured at each level, and its time. From all int8 on, the step
+    that removes the most noise for its time comes next, until all is fp32: a path along which noise falls and time
+    grows. The first mix of the path that keeps the budget is found by bisection. A mix keeps it when neither the
+    answers that it changed nor those that its noise is expected to change are more.
+
+    Args:
+        model: The fp32 graph, which stays as it is.
+        sources: By name.
+        recipes: For the levels int8 and int8x2, by source.
+        trial: The texts of the search.
+        answers: What `model` answers on them.
+        budget: Share of answers that may change.
+        on_step: Told what is being measured.
+    """
+
+    def built(mix: Mix) -> ir.Model:
+        candidate = model.clone()
+        build(candidate, sources, recipes, mix)
+        return candidate
+
+    on_step("timing every product")
+    times = {level: _times(built(dict.fromkeys(sources, level)), sources, trial) for level in _LEVELS}
+    rest = times["fp32"].pop("")
+    noises: dict[Level, dict[str, float]] = {"fp32": dict.fromkeys(sources, 0.0)}
+    for level in ("int8", "int8x2"):
+        noises[level] = {}
+        for number, name in enumerate(sources, 1):
+            on_step(f"measuring what {level} does to the answers, product {number} of {len(sources)}")
+            mix: dict[str, Level] = {**dict.fromkeys(sources, "fp32"), name: level}
+            noises[level][name] = answers.noise(trial.logits(built(mix)))
+    path = _path(list(sources), noises, times)
+    whole = rest + sum(times["fp32"].values())
+    measured: dict[int, Candidate] = {}
+
+    def keeps(index: int) -> bool:
+        on_step(f"trying mix {index + 1} of {len(path)}")
+        logits, mix = trial.logits(built(path[index])), path[index]
+        products = Counter[str]()
+        for name, level in mix.items():
+            products[level] += len(sources[name].products)
+        measured[index] = Candidate(
+            products=dict(products),
+            time=(rest + sum(times[level][name] for name, level in mix.items())) / whole,
+            changed=float(answers.changed(logits).mean()),
+            expected=answers.expected(logits),
+            chosen=False,
+        )
+        return max(measured[index].changed, measured[index].expected) <= budget
+
+    low, high = 0, len(path) - 1
+    if not keeps(0):
+        keeps(high)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if keeps(middle) else (middle, high)
+    else:
+        high = 0
+    found = tuple(
+        Candidate(
+            products=candidate.products,
+            time=candidate.time,
+            changed=candidate.changed,
+            expected=candidate.expected,
+            chosen=index == high,
+        )
+        for index, candidate in sorted(measured.items())
+    )
+    return Search(path[high], found)
+
+
+def _path(
+    names: Sequence[str], noises: Mapping[Level, Mapping[str, float]], times: Mapping[Level, Mapping[str, float]]
+) -> list[Mix]:
+    """Mixes from all int8 to all fp32, each with one source raised, to the level that removes most noise a time."""
+    mix: dict[str, Level] = dict.fromkeys(names, "int8")
+    path: list[Mix] = [dict(mix)]
+    while True:
+        steps = [
+            (
+                (noises[mix[name]][name] - noises[level][name])
+                / max(times[level][name] - times[mix[name]][name], 1e-3),
+                name,
+                level,
+            )
+            for name in names
+            for level in _LEVELS[_LEVELS.index(mix[name]) + 1 :]
+        ]
+        if not steps:
+            return path
+        _, name, level = max(steps)
+        mix[name] = level
+        path.append(dict(mix))
+
+
+def _times(model: ir.Model, sources: Mapping[str, Source], trial: Trial) -> dict[str, float]:
+    """Microseconds of the nodes that belong to each source, and to none (key "")."""
+    measured = node_times(model, trial)
+    owners = {}
+    for source in sources.values():
+        owners[source.name] = source.name
+        for product in source.products:
+            owners[product.name] = owners[product.output] = source.name
+    times = dict.fromkeys([*sources, ""], 0.0)
+    for node in model.graph:
+        output = node.outputs[0].name or ""
+        owner = next((owners[key] for key in _stems(output) if key in owners and output != owners[key]), "")
+        times[owner] += measured.get(node.name or "", 0.0)
+    return times
+
+
+def _stems(name: str) -> list[str]:
+    """`name`, and it without each of the endings that `quantize_products` appends."""
+    endings = ("_int8", "_int8_0", "_int8_1", "_quantized", "_rest_quantized", "_rest", "_coarse", "_smoothed")
+    return [name, *(name.removesuffix(ending) for ending in endings if name.endswith(ending))]

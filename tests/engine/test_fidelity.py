@@ -1,0 +1,67 @@
+"""Counting the answers that change, and expecting how many will."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnxpress.examples import Example
+from onnxpress.fidelity import Answers, FidelityError, compare_answers, require_budget, wilson_interval
+
+
+def array(rows: list[list[float]]) -> np.ndarray:
+    return np.array(rows, dtype=np.float32)
+
+
+def test_one_label_changes_with_the_best() -> None:
+    answers = Answers(array([[1, 0], [0, 1], [3, 1]]), "softmax")
+    assert answers.changed(array([[0.1, 0], [1, 0], [2, 1.9]])).tolist() == [False, True, False]
+
+
+def test_many_labels_change_with_any() -> None:
+    answers = Answers(array([[1, -1], [-2, -1]]), "sigmoid")
+    assert answers.changed(array([[2, -2], [-2, 0.1]])).tolist() == [False, True]
+
+
+def test_a_value_changes_when_it_moves_by_a_tenth_of_the_spread() -> None:
+    answers = Answers(array([[0], [2]]), "identity")  # its standard deviation is 1
+    assert answers.changed(array([[0.09], [2.11]])).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(("activation", "labels"), [("softmax", 2), ("softmax", 7), ("sigmoid", 3), ("identity", 1)])
+def test_what_is_expected_is_what_noise_changes(activation: str, labels: int) -> None:
+    generator = np.random.default_rng(1)
+    answers = Answers(generator.normal(0, 2, (4_000, labels)).astype(np.float32), activation)  # type: ignore[arg-type]
+    noisy = [answers.logits + generator.normal(0, 0.1, answers.logits.shape).astype(np.float32) for _ in range(20)]
+    found = np.mean([answers.changed(logits).mean() for logits in noisy])
+    # the third best label is left out of what is expected: a few per cent of it where labels are many
+    assert answers.expected(noisy[0]) == pytest.approx(found, rel=0.12)
+
+
+def test_no_noise_changes_nothing() -> None:
+    answers = Answers(array([[1, 0], [0, 1]]), "softmax")
+    assert answers.expected(answers.logits) == answers.noise(answers.logits) == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "interval"),  # as in Brown, Cai and DasGupta (2001), and where it must touch the ends
+    [(0, 10, (0.0, 0.2775)), (10, 10, (0.7225, 1.0)), (5, 10, (0.2366, 0.7634))],
+)
+def test_wilson(count: int, total: int, interval: tuple[float, float]) -> None:
+    assert wilson_interval(count, total) == pytest.approx(interval, abs=1e-4)
+
+
+def test_a_comparison_counts_names_and_refuses() -> None:
+    answers = Answers(array([[1, 0], [0, 1], [2, 0], [0, 2]]), "softmax")
+    examples = [Example("a", "no"), Example("b" * 300, "no"), Example("c"), Example(("d", "e"), "yes")]
+    logits = array([[1, 0.5], [1, 0], [2, 0], [0, 2]])
+    found = compare_answers(answers, logits, examples, ("no", "yes"), sample="s.csv", budget=0.1, speed=2.0)
+    assert (found.texts, found.changed, found.largest_difference) == (4, 1, 1.0)
+    assert found.accuracy == 1.0 and found.reference_accuracy == pytest.approx(2 / 3)
+    (example,) = found.examples
+    assert (example.reference, example.found) == ("yes", "no") and len(example.text) == 200
+    with pytest.raises(FidelityError, match=r"int8 changes 25.00% .* budget is 10.00%.*--max-disagreement"):
+        require_budget(found, "int8")
+    require_budget(
+        compare_answers(answers, answers.logits, examples, ("no", "yes"), sample="", budget=0, speed=1), "int8"
+    )

@@ -1,0 +1,241 @@
+"""An export with int8: searched, measured on unseen texts, and loaded where it belongs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import onnxpress
+import onnxpress.cli.verify as verify_command
+from onnxpress import loading
+from onnxpress.artifact import open_artifact
+from onnxpress.fidelity import FidelityError
+from onnxpress.manifest import Fidelity, Variant
+from onnxpress.session import Session
+from onnxpress_export import export, exporter
+from onnxpress_export.precision.int8 import NoMixError
+from onnxpress_export.precision.search import _path
+from tests.cli.test_commands import refusal, run
+from tests.conftest import WORDS
+
+BUDGET = 0.06  # random weights hold answers badly
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    generator = np.random.default_rng(9)
+    path = tmp_path_factory.mktemp("sample") / "sample.jsonl"
+    rows = [" ".join(generator.choice(WORDS, size)) for size in generator.integers(2, 40, 700)]
+    path.write_text(
+        "".join(json.dumps({"text": row, "label": ("negative", "positive")[len(row) % 2]}) + "\n" for row in rows)
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def int8_artifact(checkpoint: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("int8") / "artifact"
+    export(checkpoint, path, precisions=("fp32", "int8"), sample=sample, max_disagreement=BUDGET, int8_for="vnni")
+    return path
+
+
+@pytest.fixture(scope="module")
+def variant(int8_artifact: Path) -> Variant:
+    manifest = json.loads((int8_artifact / "onnxpress.json").read_text())
+    assert [held["precision"] for held in manifest["variants"]] == ["fp32", "int8"]
+    return open_artifact(int8_artifact).variant("int8")
+
+
+def test_the_manifest_says_what_was_measured(variant: Variant, sample: Path) -> None:
+    assert variant.target == "vnni" and variant.parity is None
+    found = variant.fidelity
+    assert found is not None
+    assert found.sample == sample.name and 340 <= found.texts <= 350
+    assert found.changed <= BUDGET * found.texts == found.budget * found.texts
+    assert found.changed_low <= found.changed / found.texts <= found.changed_high
+    assert 0 < found.mean_difference < found.largest_difference and found.speed > 0
+    assert found.accuracy is not None and found.reference_accuracy is not None
+    assert len(found.examples) == min(found.changed, 20)
+
+
+def test_the_search_left_its_front(variant: Variant) -> None:
+    (chosen,) = [candidate for candidate in variant.search if candidate.chosen]
+    assert max(chosen.changed, chosen.expected) <= BUDGET
+    assert all(sum(candidate.products.values()) == 12 for candidate in variant.search)
+    assert variant.cpu.operators["MatMulIntegerToFloat"] == chosen.products.get("int8", 0) + 2 * chosen.products.get(
+        "int8x2", 0
+    )
+    assert variant.cpu.operators["MultiHeadAttention"] == 2
+
+
+def test_auto_is_int8_on_the_cpu_and_fp32_is_there_to_ask_for(int8_artifact: Path, texts: list[str]) -> None:
+    with onnxpress.load(int8_artifact) as int8, onnxpress.load(int8_artifact, precision="fp32") as fp32:
+        assert (int8.precision, fp32.precision) == ("int8", "fp32")
+        changed = int8.logits(texts).argmax(1) != fp32.logits(texts).argmax(1)
+        assert 0 < np.abs(int8.logits(texts) - fp32.logits(texts)).max() and changed.mean() < 2 * BUDGET
+
+
+def test_an_answer_is_the_same_alone_and_in_any_batch(int8_artifact: Path, texts: list[str]) -> None:
+    with onnxpress.load(int8_artifact) as classifier:
+        together = classifier.logits(texts)
+        alone = np.concatenate([classifier.logits([text]) for text in texts])
+        backwards = classifier.logits(texts[::-1])[::-1]
+    # an integer step apart where fp32 sums round otherwise: never the whole scale of a batch
+    np.testing.assert_allclose(alone, together, atol=1e-2)
+    np.testing.assert_allclose(backwards, together, atol=1e-2)
+    assert np.array_equal(alone.argmax(1), together.argmax(1))
+
+
+def test_the_portable_graph_takes_padding(int8_artifact: Path, variant: Variant, texts: list[str]) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(int8_artifact / variant.portable.file, providers=["CPUExecutionProvider"])
+    with onnxpress.load(int8_artifact) as classifier:
+        rows = classifier._encoder.encode(texts[:20])
+        width = int(rows.lengths.max())
+        inputs = {
+            name: np.zeros((20, width), dtype=np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")
+        }
+        for row, encoding in enumerate(rows.encodings):
+            inputs["input_ids"][row, : len(encoding)] = encoding.ids
+            inputs["attention_mask"][row, : len(encoding)] = 1
+        (padded,) = session.run(["logits"], inputs)
+        np.testing.assert_allclose(padded, classifier.logits(texts[:20]), atol=1e-2)  # a step, as above
+
+
+@pytest.mark.parametrize(("here", "slower"), [("avx2", True), ("vnni", False), ("arm64", False)])
+def test_where_products_would_overflow_the_session_takes_others(
+    int8_artifact: Path, monkeypatch: pytest.MonkeyPatch, here: str, slower: bool, texts: list[str]
+) -> None:
+    with onnxpress.load(int8_artifact) as classifier:
+        wanted = classifier.logits(texts[:50])
+    asked = []
+
+    class Spy(Session):
+        def __init__(self, *arguments: object, saturates: bool, **settings: object) -> None:
+            asked.append(saturates)
+            super().__init__(*arguments, saturates=saturates, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loading, "int8_target", lambda: here)
+    monkeypatch.setattr(loading, "Session", Spy)
+    with onnxpress.load(int8_artifact) as classifier:
+        np.testing.assert_allclose(classifier.logits(texts[:50]), wanted, atol=1e-5)
+    assert asked == [slower]
+
+
+def test_int8_is_refused_on_cuda(int8_artifact: Path) -> None:
+    opened = open_artifact(int8_artifact)
+    with pytest.raises(onnxpress.ConfigError, match="int8 does not run on cuda, which takes fp16 or fp32"):
+        opened.variant("int8", "cuda")
+    assert opened.variant("auto", "cuda").precision == "fp32"
+    assert opened.variant("auto", "cpu").precision == "int8"
+
+
+def test_fp16_is_refused_on_the_cpu(int8_artifact: Path) -> None:
+    with pytest.raises(onnxpress.ConfigError, match="fp16 does not run on cpu, which takes int8 or fp32"):
+        onnxpress.load(int8_artifact, precision="fp16", device="cpu")
+
+
+def test_over_budget_nothing_is_written(
+    checkpoint: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = exporter.measure_fidelity
+
+    def worse(*arguments: object, **settings: object) -> Fidelity:
+        found = measure(*arguments, **settings)  # type: ignore[arg-type]
+        return Fidelity(**{**{name: getattr(found, name) for name in found.__struct_fields__}, "changed": 100})
+
+    monkeypatch.setattr(exporter, "measure_fidelity", worse)
+    with pytest.raises(FidelityError, match=r"100\).*--max-disagreement.*drop int8"):
+        export(checkpoint, tmp_path / "out", precisions=("fp32", "int8"), sample=sample, max_disagreement=BUDGET)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_budget_of_nothing_is_told_with_what_int8_would_change(
+    checkpoint: Path, sample: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(NoMixError, match=r"budget of 0.00%: with every product in int8, \d"):
+        export(checkpoint, tmp_path / "out", precisions=("fp32", "int8"), sample=sample, max_disagreement=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"precisions": ("fp32", "int4")}, "fp32 or int8, got 'int4'"),
+        ({"precisions": ("int8",)}, "fp32 is always written"),
+        ({"precisions": ("fp32", "int8")}, "pass --sample FILE"),
+        ({"max_disagreement": 1.0}, "below 1, got 1.0"),
+        ({"sample": "few.txt", "precisions": ("fp32", "int8")}, "2 different texts; at least 100"),
+        ({"sample": "labels.csv", "precisions": ("fp32", "int8")}, "label 'joyful' is none of the model's"),
+        ({"sample": "nowhere.txt", "precisions": ("fp32", "int8")}, "no such file"),
+    ],
+)
+def test_what_cannot_be_is_told(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("few.txt").write_text("good\nbad\ngood\n")
+    Path("labels.csv").write_text("text,label\n" + "".join(f"film {number},joyful\n" for number in range(200)))
+    with pytest.raises(onnxpress.ConfigError, match=says):
+        export(checkpoint, "out", **settings)  # type: ignore[arg-type]
+    assert not Path("out").exists()
+
+
+def test_the_path_leaves_the_noise_that_costs_least_first() -> None:
+    noises = {
+        "int8": {"a": 4.0, "b": 1.0},
+        "int8x2": {"a": 1.0, "b": 0.9},
+        "fp32": {"a": 0.0, "b": 0.0},
+    }
+    times = {"int8": {"a": 1.0, "b": 1.0}, "int8x2": {"a": 2.0, "b": 2.0}, "fp32": {"a": 4.0, "b": 4.0}}
+    assert _path(["a", "b"], noises, times) == [  # type: ignore[arg-type]
+        {"a": "int8", "b": "int8"},
+        {"a": "int8x2", "b": "int8"},
+        {"a": "fp32", "b": "int8"},
+        {"a": "fp32", "b": "fp32"},
+    ]
+
+
+def test_verify_repeats_the_measurement(int8_artifact: Path, sample: Path) -> None:
+    done = run("verify", int8_artifact, "--sample", sample)
+    assert done.returncode == 0, done.stderr.decode()
+    (line,) = done.stdout.splitlines()
+    found = json.loads(line)
+    assert (found["precision"], found["texts"], found["budget"]) == ("int8", 700, BUDGET)
+    assert found["changed"] <= BUDGET * 700
+
+
+def test_verify_fails_over_the_budget(int8_artifact: Path, sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = onnxpress.load(int8_artifact, precision="int8")
+
+    class Flipped:
+        def __enter__(self) -> Flipped:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def logits(self, texts: list[str]) -> np.ndarray:
+            return load.logits(texts)[:, ::-1]
+
+    real = verify_command.load
+    monkeypatch.setattr(
+        verify_command, "load", lambda *a, **k: Flipped() if k["precision"] == "int8" else real(*a, **k)
+    )
+    with pytest.raises(FidelityError, match=r"int8 changes \d+\.\d+% .* 700 texts"):
+        verify_command.verify(int8_artifact, sample, None)
+
+
+def test_verify_tells_what_it_cannot_do(artifact: Path, sample: Path, int8_artifact: Path) -> None:
+    assert "holds only fp32" in refusal("verify", artifact, "--sample", sample)
+    assert "from 0 to below 1" in refusal("verify", int8_artifact, "--sample", sample, "--max-disagreement", 2)
+
+
+def test_inspect_shows_the_measurement(int8_artifact: Path) -> None:
+    done = run("inspect", int8_artifact)
+    assert done.returncode == 0
+    shown = " ".join(done.stdout.decode().split())
+    assert "unseen texts of sample.jsonl changed" in shown and "MatMulIntegerToFloat" in shown

@@ -1,0 +1,129 @@
+"""Quantized graphs give what their arithmetic says, and run what they should."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+
+import onnxpress
+from onnxpress.encoder import TokenRows
+from onnxpress_export.precision.activations import Activations, record_activations
+from onnxpress_export.precision.products import Source, find_sources
+from onnxpress_export.precision.quantize import quantize_embeddings, quantize_products
+from onnxpress_export.precision.recipe import Recipe, choose_recipe, finer_recipe
+from onnxpress_export.precision.trial import Trial, node_times
+
+
+@pytest.fixture(scope="module")
+def model(artifact: Path) -> ir.Model:
+    return ir.load(artifact / "model_cpu.onnx")
+
+
+@pytest.fixture(scope="module")
+def sources(model: ir.Model) -> dict[str, Source]:
+    return {source.name: source for source in find_sources(model.graph)}
+
+
+@pytest.fixture(scope="module")
+def trial(artifact: Path, texts: list[str]) -> Trial:
+    with onnxpress.load(artifact) as classifier:
+        rows: TokenRows = classifier._encoder.encode(texts)
+    return Trial(rows, artifact.resolve())
+
+
+@pytest.fixture(scope="module")
+def seen(model: ir.Model, sources: dict[str, Source], trial: Trial) -> dict[str, Activations]:
+    return record_activations(model, trial.folder, trial.rows, list(sources), threads=1, kept=1_000, seed=0)
+
+
+def quantized(model: ir.Model, sources: dict[str, Source], recipes: dict[str, Recipe]) -> ir.Model:
+    clone = model.clone()
+    assert quantize_products(clone, sources, recipes) == sum(len(sources[name].products) for name in recipes)
+    return clone
+
+
+def spread(logits: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+    """Root mean square difference, in standard deviations of what is wanted."""
+    return float(np.sqrt(np.square(logits - wanted).mean()) / wanted.std())
+
+
+def test_every_product_is_found_once(sources: dict[str, Source], model: ir.Model) -> None:
+    products = [product.name for source in sources.values() for product in source.products]
+    matmuls = [node.outputs[0].name for node in model.graph if node.op_type == "MatMul"]
+    assert sorted(products) == sorted(name for name in matmuls if name) and len(products) == 12
+    assert [len(source.products) for source in sources.values()][:4] == [3, 1, 1, 1]
+    carriers = [source.carrier for source in sources.values() if source.carrier]
+    assert len(carriers) == 2 and set(carriers) <= set(products)
+
+
+def test_activations_are_those_of_the_texts(seen: dict[str, Activations], trial: Trial) -> None:
+    for activations in seen.values():
+        assert (activations.low <= activations.mean).all() and (activations.mean <= activations.high).all()
+        assert (activations.tokens >= activations.low).all() and (activations.tokens <= activations.high).all()
+    assert 800 < len(next(iter(seen.values())).tokens) < 1_200
+
+
+@pytest.mark.parametrize("limit", [127, 64])
+def test_all_products_in_int8_stay_close(
+    model: ir.Model, sources: dict[str, Source], seen: dict[str, Activations], trial: Trial, limit: int
+) -> None:
+    wanted = trial.logits(model)
+    coarse = {name: choose_recipe(source, seen[name], weight_limit=limit) for name, source in sources.items()}
+    fine = {name: finer_recipe(source, seen[name], weight_limit=limit) for name, source in sources.items()}
+    errors = [spread(trial.logits(quantized(model, sources, recipes)), wanted) for recipes in (coarse, fine)]
+    # 8 bits of noise through two layers of random weights; the second term leaves that of the weights alone
+    assert errors[0] < 0.12 and 0 < errors[1] < errors[0]
+
+
+def test_the_operators_are_the_ones_for_int8(
+    model: ir.Model, sources: dict[str, Source], seen: dict[str, Activations]
+) -> None:
+    recipes = {name: finer_recipe(source, seen[name], weight_limit=127) for name, source in sources.items()}
+    operators = Counter(node.op_type for node in quantized(model, sources, recipes).graph)
+    assert (operators["MatMulIntegerToFloat"], operators["MatMul"]) == (24, 0)
+    assert operators["QuantizeLinear"] == 2 * len(sources) and operators["MultiHeadAttention"] == 2
+
+
+def test_a_divisor_in_a_carrier_changes_nothing_else(
+    model: ir.Model, sources: dict[str, Source], seen: dict[str, Activations], trial: Trial
+) -> None:
+    """The carrier's product is fp32 here: its weight and bias are divided, and the value's weight undoes it."""
+    name, source = next((name, source) for name, source in sources.items() if source.carrier)
+    recipe = choose_recipe(source, seen[name], weight_limit=127)
+    assert recipe.divisor is not None
+    candidate = quantized(model, sources, {name: recipe})
+    assert not any(node.op_type == "Mul" for node in candidate.graph)
+    assert (
+        spread(trial.logits(candidate), trial.logits(model)) < 0.05
+    )  # int8 noise; a divisor lost would be off by its size
+
+
+def test_an_embedding_table_keeps_its_rows() -> None:
+    table = np.random.default_rng(1).normal(size=(2_000, 48)).astype(np.float32)
+    ids = ir.Value(name="ids", shape=ir.Shape(["n"]), type=ir.TensorType(ir.DataType.INT64))
+    held = ir.Value(name="table", const_value=ir.tensor(table, name="table"), shape=ir.Shape(table.shape))
+    held.type = ir.TensorType(ir.DataType.FLOAT)
+    node = ir.node("Gather", [held, ids])
+    last = ir.node("Identity", node.outputs)
+    last.outputs[0].name, last.outputs[0].type = "rows", ir.TensorType(ir.DataType.FLOAT)
+    graph = ir.Graph([ids], last.outputs, nodes=[node, last], initializers=[held], opset_imports={"": 20}, name="g")
+    model = ir.Model(graph, ir_version=10)
+    assert quantize_embeddings(model) == 1
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    (rows,) = session.run(None, {"ids": np.array([0, 7, 1_999, 7])})
+    largest = np.abs(table).max()
+    np.testing.assert_allclose(rows, table[[0, 7, 1_999, 7]], atol=largest / 127 / 2 * 1.001)  # half a step
+    assert len(ir.to_proto(model).SerializeToString()) < table.nbytes / 3
+
+
+def test_node_times_name_the_products(model: ir.Model, trial: Trial) -> None:
+    times = node_times(model, trial)
+    assert all(duration >= 0 for duration in times.values())
+    assert sum(node.op_type == "MatMul" and node.name in times for node in model.graph) == 12
