@@ -100,7 +100,7 @@ def compare_answers(
     *,
     sample: str,
     budget: float,
-    speed: float,
+    speed: float | None,
 ) -> Fidelity:
     """How far `logits` keep the reference's `answers` to `examples`, which came from the file `sample`.
 
@@ -111,7 +111,7 @@ def compare_answers(
         labels: Names of the labels.
         sample: Name of the texts' file.
         budget: Share of answers that may change.
-        speed: How many times as fast as the reference, for the record.
+        speed: How many times as fast as the reference, for the record; None where it was not timed.
     """
     changed = answers.changed(logits)
     low, high = wilson_interval(int(changed.sum()), len(changed))

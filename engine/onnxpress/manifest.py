@@ -87,7 +87,8 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         reference_accuracy: The same of fp32.
         largest_difference: Largest absolute difference of a logit.
         mean_difference: Mean absolute difference of a logit.
-        speed: How many times the fp32 graph's texts a second, in turns on the machine that exported.
+        speed: How many times the fp32 graph's texts a second, in turns on the machine that exported; None where that
+            machine does not run the variant.
         examples: Some of the texts with another answer.
     """
 
@@ -101,7 +102,7 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reference_accuracy: float | None
     largest_difference: float
     mean_difference: float
-    speed: float
+    speed: float | None
     examples: tuple[ChangedText, ...]
 
 

@@ -20,6 +20,8 @@ from onnxpress_export.checkpoint import Checkpoint
 
 __all__ = [
     "CPU_GRAPH_NAME",
+    "HALF_GRAPH_NAME",
+    "HALF_WEIGHTS_NAME",
     "INT8_CPU_GRAPH_NAME",
     "INT8_GRAPH_NAME",
     "INT8_WEIGHTS_NAME",
@@ -37,6 +39,8 @@ __all__ = [
 PORTABLE_GRAPH_NAME: Final = "model.onnx"
 CPU_GRAPH_NAME: Final = "model_cpu.onnx"
 WEIGHTS_NAME: Final = "model.onnx_data"
+HALF_GRAPH_NAME: Final = "model_fp16.onnx"
+HALF_WEIGHTS_NAME: Final = "model_fp16.onnx_data"
 INT8_GRAPH_NAME: Final = "model_int8.onnx"
 INT8_CPU_GRAPH_NAME: Final = "model_int8_cpu.onnx"
 INT8_WEIGHTS_NAME: Final = "model_int8.onnx_data"

@@ -62,13 +62,13 @@ def export(
         _Layout, typer.Option(help="triton also writes a Triton model repository beside it, called OUT-triton.")
     ] = _Layout.artifact,
     tolerance: Annotated[float, typer.Option(min=0.0, help="Largest difference of a logit from torch's.")] = 1e-4,
-    precision: Annotated[str, typer.Option(help="What to write, separated by commas: fp32, int8.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="What to write, separated by commas: fp32, fp16, int8.")] = "fp32",
     sample: Annotated[
         Path | None,
-        typer.Option(help="Texts to choose int8 by, and others to measure it: text, JSONL, CSV or Parquet."),
+        typer.Option(help="Texts to choose by and to measure on: text, JSONL, CSV or Parquet."),
     ] = None,
     max_disagreement: Annotated[
-        float, typer.Option(help="Share of answers that int8 may change, of texts that its making never saw.")
+        float, typer.Option(help="Share of answers that fp16 and int8 may change, of texts that its making never saw.")
     ] = 0.005,
     target: Annotated[_Target, typer.Option(help="The CPUs that int8 is for; auto for this machine's.")] = _Target.auto,
 ) -> None:
@@ -144,7 +144,8 @@ def _fidelity_lines(manifest: Manifest) -> list[str]:
     return [
         f"{variant.precision}     {found.changed} of {found.texts:,} unseen answers changed "
         f"({found.changed / found.texts:.2%}; 95 % interval {found.changed_low:.2%} … {found.changed_high:.2%}; "
-        f"budget {found.budget:.2%}), {found.speed:.2f} × fp32's speed, for {variant.target}"
+        f"budget {found.budget:.2%}), "
+        + ("not timed here" if found.speed is None else f"{found.speed:.2f} × fp32's speed, for {variant.target}")
         for variant in manifest.variants
         if (found := variant.fidelity) is not None
     ]

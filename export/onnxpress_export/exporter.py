@@ -23,6 +23,8 @@ from onnxpress.machine import int8_target
 from onnxpress.manifest import SCHEMA_VERSION, Graph, Manifest, Provenance, Target, Variant
 from onnxpress_export.artifact import (
     CPU_GRAPH_NAME,
+    HALF_GRAPH_NAME,
+    HALF_WEIGHTS_NAME,
     INT8_CPU_GRAPH_NAME,
     INT8_GRAPH_NAME,
     INT8_WEIGHTS_NAME,
@@ -40,6 +42,7 @@ from onnxpress_export.capture import capture
 from onnxpress_export.checkpoint import Checkpoint, load_checkpoint
 from onnxpress_export.graph_census import operator_counts, weight_counts
 from onnxpress_export.passes import COMMON, CPU, PORTABLE, Passes, apply_passes
+from onnxpress_export.precision.half import convert_to_half, nodes_kept_single
 from onnxpress_export.precision.int8 import choose_int8, measure_fidelity
 from onnxpress_export.precision.sample import Sample, read_sample
 from onnxpress_export.triton import CONFIG_PATTERN, repository_beside, write_repository
@@ -53,7 +56,7 @@ Int8For = Literal["auto", "avx2", "avx512", "vnni", "arm64"]
 MAX_DISAGREEMENT: Final = 0.005
 
 _HALF: Final = 0.5
-_PRECISIONS: Final = ("fp32", "int8")
+_PRECISIONS: Final = ("fp32", "fp16", "int8")
 _LIBRARIES: Final = ("onnxpress", "torch", "transformers", "tokenizers", "onnx", "onnx-ir", "onnxscript")
 
 
@@ -103,8 +106,8 @@ def export(
         trust_remote_code: Run the code that the checkpoint brings along.
         layout: "triton" also writes a Triton model repository beside the artifact, called `output`-triton.
         tolerance: Largest difference of a logit from torch's.
-        precisions: What to write: "fp32", and "int8" for CPUs.
-        sample: Texts to choose int8's numbers by and to measure it on, see `onnxpress.examples`.
+        precisions: What to write: "fp32"; "int8" for CPUs; "fp16" for CUDA.
+        sample: Texts to choose the lower precisions' numbers by, and to measure them on, see `onnxpress.examples`.
         max_disagreement: Share of answers that a precision may change, of texts that its making never saw.
         int8_for: The CPUs that int8 is for: "vnni", "avx2", "avx512" without VNNI, "arm64", or "auto" for
             this machine's.
@@ -159,6 +162,13 @@ def export(
         on_step("comparing with torch")
         parity = check_parity(loaded, staging / PORTABLE_GRAPH_NAME, staging / CPU_GRAPH_NAME, tolerance=tolerance)
         variants = [Variant(precision="fp32", portable=portable, cpu=cpu, weights=(WEIGHTS_NAME,), parity=parity)]
+        if "fp16" in precisions and texts is not None:
+            variants.append(
+                _write_half(
+                    loaded, masked.clone(), model, rewrites, staging, texts, budget=max_disagreement, on_step=on_step
+                )
+            )
+            require_fusion(variants[-1].portable.operators, where=variants[-1].portable.file)
         if "int8" in precisions and texts is not None:
             variants.append(
                 _write_int8(
@@ -226,6 +236,42 @@ def _write_int8(
     )
 
 
+def _write_half(
+    checkpoint: Checkpoint,
+    model: ir.Model,
+    reference: ir.Model,
+    common_rewrites: Mapping[str, int],
+    directory: Path,
+    sample: Sample,
+    *,
+    budget: float,
+    on_step: Callable[[str], None],
+) -> Variant:
+    """Write the fp16 variant of the masked graph `model`, compared on the CPU with `reference`, the CPU's fp32 graph.
+
+    Its one graph takes a mask: on CUDA batches are padded.
+    """
+    rewrites = {**common_rewrites, **apply_passes(model, PORTABLE)}
+    on_step("looking for what fp16 cannot hold")
+    kept = nodes_kept_single(model, directory, sample.seen_rows)
+    rewrites["convert_to_half"] = convert_to_half(model, kept)
+    write_weights(model, directory, HALF_WEIGHTS_NAME)
+    graph = _write_graph(model, {}, rewrites, directory, HALF_GRAPH_NAME)
+    on_step("measuring fp16 on unseen texts")
+    fidelity = measure_fidelity(
+        reference,
+        model,
+        directory,
+        sample,
+        checkpoint.labels,
+        checkpoint.activation,
+        budget=budget,
+        timed=False,  # a CPU converts to fp32 and back at every node
+    )
+    require_budget(fidelity, "fp16")
+    return Variant(precision="fp16", portable=graph, cpu=graph, weights=(HALF_WEIGHTS_NAME,), fidelity=fidelity)
+
+
 def _target(name: Int8For) -> Target:
     if name == "auto":
         return int8_target()
@@ -237,8 +283,8 @@ def _check_precisions(precisions: Sequence[str], sample: str | PathLike[str] | N
         raise ConfigError(f"precision must be {' or '.join(_PRECISIONS)}, got {unknown[0]!r}")
     if "fp32" not in precisions:
         raise ConfigError("fp32 is always written: the others are measured by it. Add it to the precisions.")
-    if "int8" in precisions and sample is None:
-        raise ConfigError("int8 is chosen and measured on texts of yours: pass --sample FILE.")
+    if len(set(precisions)) > 1 and sample is None:
+        raise ConfigError("fp16 and int8 are chosen and measured on texts of yours: pass --sample FILE.")
     if not 0 <= budget < 1:
         raise ConfigError(f"max_disagreement must be from 0 to below 1, got {budget!r}")
 

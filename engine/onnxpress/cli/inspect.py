@@ -96,11 +96,11 @@ def _proof(variant: Variant) -> str:
     right = (
         "" if fidelity.accuracy is None else f", right {fidelity.accuracy:.2%} (fp32 {fidelity.reference_accuracy:.2%})"
     )
+    speed = "not timed here" if fidelity.speed is None else f"{fidelity.speed:.2f} × fp32's speed, for {variant.target}"
     return (
         f"{fidelity.changed} of {fidelity.texts:,} unseen texts of {fidelity.sample} changed "
         f"({fidelity.changed / fidelity.texts:.2%}, 95 % interval {fidelity.changed_low:.2%} … "
-        f"{fidelity.changed_high:.2%}, budget {fidelity.budget:.2%}){right}; {fidelity.speed:.2f} × fp32's speed; "
-        f"for {variant.target}"
+        f"{fidelity.changed_high:.2%}, budget {fidelity.budget:.2%}){right}; {speed}"
     )
 
 

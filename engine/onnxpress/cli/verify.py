@@ -16,6 +16,7 @@ from onnxpress.errors import ConfigError
 from onnxpress.examples import read_examples
 from onnxpress.fidelity import Answers, compare_answers, require_budget
 from onnxpress.loading import load
+from onnxpress.session import resolve_device
 
 __all__ = ["verify"]
 
@@ -42,7 +43,12 @@ def verify(
     if unknown := {e.label for e in examples if e.label is not None} - set(manifest.labels):
         raise ConfigError(f"{sample}: the label {min(unknown)!r} is none of the model's.")
     texts = [example.text for example in examples]
-    for variant, exported in lower:
+    here = [(variant, exported) for variant, exported in lower if variant.precision != "fp16" or _has_cuda()]
+    if not here:
+        raise ConfigError(
+            f"{artifact}: fp16 is for CUDA, which this machine's onnxruntime lacks. Run this where it is."
+        )
+    for variant, exported in here:
         with (
             show_steps(f"comparing {variant.precision} with fp32") as show,
             load(artifact, precision="fp32", device="cpu", optimize_for="throughput", spinning=False) as reference,
@@ -69,3 +75,8 @@ def verify(
         )
         typer.echo(msgspec.json.encode({"precision": variant.precision, **msgspec.to_builtins(found)}).decode())
         require_budget(found, variant.precision)
+
+
+def _has_cuda() -> bool:
+    """Whether this onnxruntime has CUDA."""
+    return resolve_device("auto") == "cuda"

@@ -116,6 +116,7 @@ def measure_fidelity(
     activation: Activation,
     *,
     budget: float,
+    timed: bool = True,
 ) -> Fidelity:
     """Compare `model` with `reference` on the sample's unseen texts. Weights of both lie in `folder`."""
     trial = Trial(sample.unseen_rows, folder)
@@ -126,5 +127,5 @@ def measure_fidelity(
         labels,
         sample=sample.name,
         budget=budget,
-        speed=trial.speed(model, reference, rounds=_ROUNDS),
+        speed=trial.speed(model, reference, rounds=_ROUNDS) if timed else None,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import onnx_ir as ir
+from msgspec import structs
 
 from onnxpress.fidelity import Answers
 from onnxpress.manifest import Candidate
@@ -81,59 +82,65 @@ def search(
     on_step("timing every product")
     times = {level: _times(built(dict.fromkeys(sources, level)), sources, trial) for level in _LEVELS}
     rest = times["fp32"].pop("")
-    noises: dict[Level, dict[str, float]] = {"fp32": dict.fromkeys(sources, 0.0)}
-    for level in ("int8", "int8x2"):
-        noises[level] = {}
-        for number, name in enumerate(sources, 1):
-            on_step(f"measuring what {level} does to the answers, product {number} of {len(sources)}")
-            mix: dict[str, Level] = {**dict.fromkeys(sources, "fp32"), name: level}
-            noises[level][name] = answers.noise(trial.logits(built(mix)))
-    path = _path(list(sources), noises, times)
     whole = rest + sum(times["fp32"].values())
-    measured: dict[int, Candidate] = {}
 
-    def keeps(index: int) -> bool:
-        on_step(f"trying mix {index + 1} of {len(path)}")
-        logits, mix = trial.logits(built(path[index])), path[index]
-        products = Counter[str]()
+    def measured(mix: Mix) -> Candidate:
+        logits, products = trial.logits(built(mix)), Counter[str]()
         for name, level in mix.items():
             products[level] += len(sources[name].products)
-        measured[index] = Candidate(
+        return Candidate(
             products=dict(products),
             time=(rest + sum(times[level][name] for name, level in mix.items())) / whole,
             changed=float(answers.changed(logits).mean()),
             expected=answers.expected(logits),
             chosen=False,
         )
-        return max(measured[index].changed, measured[index].expected) <= budget
 
-    low, high = 0, len(path) - 1
-    if not keeps(0):
-        keeps(high)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if keeps(middle) else (middle, high)
-    else:
-        high = 0
-    found = tuple(
-        Candidate(
-            products=candidate.products,
-            time=candidate.time,
-            changed=candidate.changed,
-            expected=candidate.expected,
-            chosen=index == high,
-        )
-        for index, candidate in sorted(measured.items())
+    def keeps(candidate: Candidate) -> bool:
+        return max(candidate.changed, candidate.expected) <= budget
+
+    on_step("trying every product in int8")
+    fastest: dict[str, Level] = dict.fromkeys(sources, "int8")
+    tried = {0: measured(fastest)}
+    path, low, high = [fastest], 0, 0
+    if not keeps(tried[0]):
+        path = _path(list(sources), _noises(sources, built, trial, answers, on_step), times)
+        high = len(path) - 1
+        tried[high] = measured(path[high])
+    while high - low > 1:
+        middle = (low + high) // 2
+        on_step(f"trying mix {middle} of {len(path)}")
+        tried[middle] = measured(path[middle])
+        low, high = (low, middle) if keeps(tried[middle]) else (middle, high)
+    return Search(
+        path[high],
+        tuple(structs.replace(candidate, chosen=index == high) for index, candidate in sorted(tried.items())),
     )
-    return Search(path[high], found)
+
+
+def _noises(
+    sources: Mapping[str, Source],
+    built: Callable[[Mix], ir.Model],
+    trial: Trial,
+    answers: Answers,
+    on_step: Callable[[str], None],
+) -> dict[Level, dict[str, float]]:
+    """What each source does to the deciding margins when it alone is at a level, by level and name."""
+    noises: dict[Level, dict[str, float]] = {"int8": {}, "int8x2": {}, "fp32": dict.fromkeys(sources, 0.0)}
+    for level in _LEVELS[:-1]:
+        for number, name in enumerate(sources, 1):
+            on_step(f"measuring what {level} does to the answers, product {number} of {len(sources)}")
+            mix: dict[str, Level] = {**dict.fromkeys(sources, "fp32"), name: level}
+            noises[level][name] = answers.noise(trial.logits(built(mix)))
+    return noises
 
 
 def _path(
     names: Sequence[str], noises: Mapping[Level, Mapping[str, float]], times: Mapping[Level, Mapping[str, float]]
-) -> list[Mix]:
+) -> list[dict[str, Level]]:
     """Mixes from all int8 to all fp32, each with one source raised, to the level that removes most noise a time."""
     mix: dict[str, Level] = dict.fromkeys(names, "int8")
-    path: list[Mix] = [dict(mix)]
+    path: list[dict[str, Level]] = [dict(mix)]
     while True:
         steps = [
             (

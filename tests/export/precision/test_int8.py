@@ -165,7 +165,7 @@ def test_a_budget_of_nothing_is_told_with_what_int8_would_change(
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"precisions": ("fp32", "int4")}, "fp32 or int8, got 'int4'"),
+        ({"precisions": ("fp32", "int4")}, "fp32 or fp16 or int8, got 'int4'"),
         ({"precisions": ("int8",)}, "fp32 is always written"),
         ({"precisions": ("fp32", "int8")}, "pass --sample FILE"),
         ({"max_disagreement": 1.0}, "below 1, got 1.0"),
