@@ -101,6 +101,7 @@ def compare_answers(
     sample: str,
     budget: float,
     speed: float | None,
+    torch: Answers | None = None,
 ) -> Fidelity:
     """How far `logits` keep the reference's `answers` to `examples`, which came from the file `sample`.
 
@@ -112,11 +113,14 @@ def compare_answers(
         sample: Name of the texts' file.
         budget: Share of answers that may change.
         speed: How many times as fast as the reference, for the record; None where it was not timed.
+        torch: What torch answers to the first of the examples, where it was asked.
     """
     changed = answers.changed(logits)
     low, high = wilson_interval(int(changed.sum()), len(changed))
     difference = np.abs(logits - answers.logits)
     activation = answers.activation
+    accuracy, f1 = _quality(logits, examples, labels, activation)
+    reference_accuracy, reference_f1 = _quality(answers.logits, examples, labels, activation)
     return Fidelity(
         sample=sample,
         texts=len(changed),
@@ -124,8 +128,12 @@ def compare_answers(
         changed_low=low,
         changed_high=high,
         budget=budget,
-        accuracy=_accuracy(logits, examples, labels, activation),
-        reference_accuracy=_accuracy(answers.logits, examples, labels, activation),
+        accuracy=accuracy,
+        f1=f1,
+        reference_accuracy=reference_accuracy,
+        reference_f1=reference_f1,
+        torch_texts=0 if torch is None else len(torch.logits),
+        torch_changed=0 if torch is None else int(torch.changed(logits[: len(torch.logits)]).sum()),
         largest_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
         speed=speed,
@@ -154,16 +162,19 @@ def wilson_interval(count: int, total: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _accuracy(
+def _quality(
     logits: NDArray[np.float32], examples: Sequence[Example], labels: Sequence[str], activation: Activation
-) -> float | None:
-    """Share of right best labels among the examples that have one; None without any, or where it means nothing."""
+) -> tuple[float | None, float | None]:
+    """Accuracy and macro F1 on the examples that have a label; None without any, or where it means nothing."""
     index = {label: number for number, label in enumerate(labels)}
     wanted = np.array([-1 if example.label is None else index[example.label] for example in examples])
     known = wanted >= 0
     if activation != "softmax" or not known.any():
-        return None
-    return float((logits.argmax(axis=1) == wanted)[known].mean())
+        return None, None
+    found, wanted = logits.argmax(axis=1)[known], wanted[known]
+    right = np.bincount(wanted[found == wanted], minlength=len(labels))
+    occurring = np.bincount(wanted, minlength=len(labels)) + np.bincount(found, minlength=len(labels))
+    return float((found == wanted).mean()), float((2 * right / np.maximum(occurring, 1))[occurring > 0].mean())
 
 
 def _answer(logits: NDArray[np.float32], labels: Sequence[str], activation: Activation) -> str:

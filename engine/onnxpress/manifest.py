@@ -84,7 +84,10 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         changed_low, changed_high: 95 % interval of the share of changed answers (Wilson).
         budget: The share that was allowed.
         accuracy: Share of right answers, where the sample has labels.
-        reference_accuracy: The same of fp32.
+        f1: F1 of each label, averaged over the labels that occur (macro F1), where the sample has labels.
+        reference_accuracy, reference_f1: The same of fp32.
+        torch_texts: How many of the texts torch answered too; 0 where it was not at hand.
+        torch_changed: How many of these have another answer than torch's.
         largest_difference: Largest absolute difference of a logit.
         mean_difference: Mean absolute difference of a logit.
         speed: How many times the fp32 graph's texts a second, in turns on the machine that exported; None where that
@@ -99,7 +102,11 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     changed_high: float
     budget: float
     accuracy: float | None
+    f1: float | None
     reference_accuracy: float | None
+    reference_f1: float | None
+    torch_texts: int
+    torch_changed: int
     largest_difference: float
     mean_difference: float
     speed: float | None

@@ -65,7 +65,7 @@ def export(
     precision: Annotated[str, typer.Option(help="What to write, separated by commas: fp32, fp16, int8.")] = "fp32",
     sample: Annotated[
         Path | None,
-        typer.Option(help="Texts to choose by and to measure on: text, JSONL, CSV or Parquet."),
+        typer.Option(help="Your texts, to choose by and to measure on: text, JSONL, CSV or Parquet."),
     ] = None,
     max_disagreement: Annotated[
         float, typer.Option(help="Share of answers that fp16 and int8 may change, of texts that its making never saw.")

@@ -18,45 +18,38 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from onnxpress.errors import CheckpointError, ConfigError
-from onnxpress.fidelity import require_budget
-from onnxpress.machine import int8_target
-from onnxpress.manifest import SCHEMA_VERSION, Graph, Manifest, Provenance, Target, Variant
+from onnxpress.manifest import SCHEMA_VERSION, Manifest, Provenance, Variant
 from onnxpress_export.artifact import (
     CPU_GRAPH_NAME,
-    HALF_GRAPH_NAME,
-    HALF_WEIGHTS_NAME,
-    INT8_CPU_GRAPH_NAME,
-    INT8_GRAPH_NAME,
-    INT8_WEIGHTS_NAME,
     PORTABLE_GRAPH_NAME,
     WEIGHTS_NAME,
     check_output,
     file_records,
     staged_directory,
-    write_graph,
     write_manifest,
     write_tokenizer,
     write_weights,
 )
 from onnxpress_export.capture import capture
 from onnxpress_export.checkpoint import Checkpoint, load_checkpoint
-from onnxpress_export.graph_census import operator_counts, weight_counts
-from onnxpress_export.passes import COMMON, CPU, PORTABLE, Passes, apply_passes
-from onnxpress_export.precision.half import convert_to_half, nodes_kept_single
-from onnxpress_export.precision.int8 import choose_int8, measure_fidelity
-from onnxpress_export.precision.sample import Sample, read_sample
+from onnxpress_export.fidelity_report import write_report
+from onnxpress_export.passes import COMMON, CPU, PORTABLE, apply_passes
+from onnxpress_export.precision.sample import read_sample
 from onnxpress_export.triton import CONFIG_PATTERN, repository_beside, write_repository
+from onnxpress_export.variants import (
+    MAX_DISAGREEMENT,
+    Int8For,
+    check_precisions,
+    write_and_count,
+    write_lower_precisions,
+)
 from onnxpress_export.verify import LOGIT_TOLERANCE, check_fusion, check_parity, session_operators
 
-__all__ = ["MAX_DISAGREEMENT", "ExportReport", "Int8For", "Layout", "export"]
+__all__ = ["ExportReport", "Layout", "export"]
 
 Layout = Literal["artifact", "triton"]
-Int8For = Literal["auto", "avx2", "avx512", "vnni", "arm64"]
-
-MAX_DISAGREEMENT: Final = 0.005
 
 _HALF: Final = 0.5
-_PRECISIONS: Final = ("fp32", "fp16", "int8")
 _LIBRARIES: Final = ("onnxpress", "torch", "transformers", "tokenizers", "onnx", "onnx-ir", "onnxscript")
 
 
@@ -107,7 +100,8 @@ def export(
         layout: "triton" also writes a Triton model repository beside the artifact, called `output`-triton.
         tolerance: Largest difference of a logit from torch's.
         precisions: What to write: "fp32"; "int8" for CPUs; "fp16" for CUDA.
-        sample: Texts to choose the lower precisions' numbers by, and to measure them on, see `onnxpress.examples`.
+        sample: Texts to choose the lower precisions' numbers by, and to measure them on, see
+            `onnxpress.examples`; None for some generic ones.
         max_disagreement: Share of answers that a precision may change, of texts that its making never saw.
         int8_for: The CPUs that int8 is for: "vnni", "avx2", "avx512" without VNNI, "arm64", or "auto" for
             this machine's.
@@ -121,7 +115,7 @@ def export(
         ConfigError: A setting is outside its range, or the sample cannot be used.
     """
     target = Path(output)
-    _check_precisions(precisions, sample, max_disagreement)
+    check_precisions(precisions, max_disagreement)
     repository = repository_beside(target)
     check_output(target, force=force)
     if layout == "triton":
@@ -135,7 +129,8 @@ def export(
         trust_remote_code=trust_remote_code,
     )
     accepted_from = _thresholds(loaded, thresholds)
-    texts = None if sample is None else read_sample(Path(sample), loaded)
+    lower = set(precisions) != {"fp32"} or sample is not None
+    texts = read_sample(None if sample is None else Path(sample), loaded) if lower else None
     architecture, layers = type(loaded.model).__name__, int(loaded.model.config.num_hidden_layers)
     on_step("capturing the graph")
     try:
@@ -151,9 +146,9 @@ def export(
     with staged_directory(target) as staging:
         on_step("writing the graphs")
         write_weights(model, staging)
-        portable = _write_graph(model.clone(), PORTABLE, rewrites, staging, PORTABLE_GRAPH_NAME)
+        portable = write_and_count(model.clone(), PORTABLE, rewrites, staging, PORTABLE_GRAPH_NAME)
         masked = model.clone()
-        cpu = _write_graph(model, CPU, rewrites, staging, CPU_GRAPH_NAME)
+        cpu = write_and_count(model, CPU, rewrites, staging, CPU_GRAPH_NAME)
         for graph in (portable, cpu):
             require_fusion(graph.operators, where=graph.file)
         on_step("checking what ONNX Runtime runs")
@@ -162,131 +157,32 @@ def export(
         on_step("comparing with torch")
         parity = check_parity(loaded, staging / PORTABLE_GRAPH_NAME, staging / CPU_GRAPH_NAME, tolerance=tolerance)
         variants = [Variant(precision="fp32", portable=portable, cpu=cpu, weights=(WEIGHTS_NAME,), parity=parity)]
-        if "fp16" in precisions and texts is not None:
-            variants.append(
-                _write_half(
-                    loaded, masked.clone(), model, rewrites, staging, texts, budget=max_disagreement, on_step=on_step
-                )
+        if texts is not None:
+            measured = write_lower_precisions(
+                loaded,
+                masked,
+                model,
+                rewrites,
+                staging,
+                texts,
+                precisions=precisions,
+                int8_for=int8_for,
+                budget=max_disagreement,
+                on_step=on_step,
             )
-            require_fusion(variants[-1].portable.operators, where=variants[-1].portable.file)
-        if "int8" in precisions and texts is not None:
-            variants.append(
-                _write_int8(
-                    loaded,
-                    masked,
-                    model,
-                    rewrites,
-                    staging,
-                    texts,
-                    target=_target(int8_for),
-                    budget=max_disagreement,
-                    on_step=on_step,
-                )
-            )
-            require_fusion(variants[-1].cpu.operators, where=variants[-1].cpu.file)
+            for variant in measured:
+                require_fusion(variant.cpu.operators, where=variant.cpu.file)
+            variants += measured
         on_step("writing the manifest")
         write_tokenizer(loaded, staging)
+        if len(variants) > 1:
+            write_report(staging, f"{target.name}: {architecture}", variants, file_records(staging))
         manifest = _manifest(loaded, accepted_from, tuple(variants), staging, target.name)
         write_manifest(manifest, staging)
     if layout == "triton":
         on_step("writing the Triton repository")
         write_repository(target, manifest, repository)
     return ExportReport(manifest=manifest, session_operators=executed)
-
-
-def _write_graph(
-    model: ir.Model, passes: Passes, common_rewrites: Mapping[str, int], directory: Path, name: str
-) -> Graph:
-    rewrites = {**common_rewrites, **apply_passes(model, passes)}
-    write_graph(model, directory, name)
-    return Graph(
-        file=name, operators=operator_counts(model.graph), weights=weight_counts(model.graph), rewrites=rewrites
-    )
-
-
-def _write_int8(
-    checkpoint: Checkpoint,
-    masked: ir.Model,
-    cpu: ir.Model,
-    common_rewrites: Mapping[str, int],
-    directory: Path,
-    sample: Sample,
-    *,
-    target: Target,
-    budget: float,
-    on_step: Callable[[str], None],
-) -> Variant:
-    """Write the int8 variant of the graph that is `cpu` without a padding mask and `masked` with one."""
-    recipe = choose_int8(cpu, directory, sample, checkpoint.activation, target=target, budget=budget, on_step=on_step)
-    rewrites = {**common_rewrites, "quantize": recipe.apply(masked)}
-    write_weights(masked, directory, INT8_WEIGHTS_NAME)
-    portable = _write_graph(masked.clone(), {}, rewrites, directory, INT8_GRAPH_NAME)
-    engine_graph = _write_graph(masked, CPU, rewrites, directory, INT8_CPU_GRAPH_NAME)
-    on_step("measuring int8 on unseen texts")
-    fidelity = measure_fidelity(cpu, masked, directory, sample, checkpoint.labels, checkpoint.activation, budget=budget)
-    require_budget(fidelity, "int8")
-    return Variant(
-        precision="int8",
-        portable=portable,
-        cpu=engine_graph,
-        weights=(INT8_WEIGHTS_NAME,),
-        fidelity=fidelity,
-        target=target,
-        search=recipe.candidates,
-    )
-
-
-def _write_half(
-    checkpoint: Checkpoint,
-    model: ir.Model,
-    reference: ir.Model,
-    common_rewrites: Mapping[str, int],
-    directory: Path,
-    sample: Sample,
-    *,
-    budget: float,
-    on_step: Callable[[str], None],
-) -> Variant:
-    """Write the fp16 variant of the masked graph `model`, compared on the CPU with `reference`, the CPU's fp32 graph.
-
-    Its one graph takes a mask: on CUDA batches are padded.
-    """
-    rewrites = {**common_rewrites, **apply_passes(model, PORTABLE)}
-    on_step("looking for what fp16 cannot hold")
-    kept = nodes_kept_single(model, directory, sample.seen_rows)
-    rewrites["convert_to_half"] = convert_to_half(model, kept)
-    write_weights(model, directory, HALF_WEIGHTS_NAME)
-    graph = _write_graph(model, {}, rewrites, directory, HALF_GRAPH_NAME)
-    on_step("measuring fp16 on unseen texts")
-    fidelity = measure_fidelity(
-        reference,
-        model,
-        directory,
-        sample,
-        checkpoint.labels,
-        checkpoint.activation,
-        budget=budget,
-        timed=False,  # a CPU converts to fp32 and back at every node
-    )
-    require_budget(fidelity, "fp16")
-    return Variant(precision="fp16", portable=graph, cpu=graph, weights=(HALF_WEIGHTS_NAME,), fidelity=fidelity)
-
-
-def _target(name: Int8For) -> Target:
-    if name == "auto":
-        return int8_target()
-    return "avx2" if name == "avx512" else name  # without VNNI its products saturate just the same
-
-
-def _check_precisions(precisions: Sequence[str], sample: str | PathLike[str] | None, budget: float) -> None:
-    if unknown := [name for name in precisions if name not in _PRECISIONS]:
-        raise ConfigError(f"precision must be {' or '.join(_PRECISIONS)}, got {unknown[0]!r}")
-    if "fp32" not in precisions:
-        raise ConfigError("fp32 is always written: the others are measured by it. Add it to the precisions.")
-    if len(set(precisions)) > 1 and sample is None:
-        raise ConfigError("fp16 and int8 are chosen and measured on texts of yours: pass --sample FILE.")
-    if not 0 <= budget < 1:
-        raise ConfigError(f"max_disagreement must be from 0 to below 1, got {budget!r}")
 
 
 def _cause(error: BaseException) -> str:

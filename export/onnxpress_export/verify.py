@@ -28,6 +28,7 @@ __all__ = [
     "check_fusion",
     "check_parity",
     "session_operators",
+    "torch_logits",
 ]
 
 LOGIT_TOLERANCE: Final = 1e-4
@@ -114,7 +115,7 @@ def check_parity(checkpoint: Checkpoint, portable: Path, cpu: Path, *, tolerance
         run = start(graph)
         for case in (case for case in cases if case.padded == padded):
             inputs = _random_inputs(checkpoint, case, generator)
-            found, wanted = run(inputs), _torch_logits(checkpoint, inputs)
+            found, wanted = run(inputs), torch_logits(checkpoint, inputs)
             difference = _difference(found, wanted)
             if not difference <= tolerance:
                 raise ParityError(graph.name, case.batch, case.sequence, difference, tolerance)
@@ -175,7 +176,8 @@ def _random_inputs(checkpoint: Checkpoint, case: _Case, generator: np.random.Gen
     }
 
 
-def _torch_logits(checkpoint: Checkpoint, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+def torch_logits(checkpoint: Checkpoint, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+    """What torch gives for `inputs`, int64 [rows, sequence] by name: float32 [rows, labels]."""
     with torch.no_grad():
         tensors: dict[str, Any] = {name: torch.from_numpy(inputs[name]) for name in checkpoint.input_names}
         logits: NDArray[np.float32] = checkpoint.model(**tensors).logits.numpy()

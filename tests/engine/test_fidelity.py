@@ -58,6 +58,8 @@ def test_a_comparison_counts_names_and_refuses() -> None:
     found = compare_answers(answers, logits, examples, ("no", "yes"), sample="s.csv", budget=0.1, speed=2.0)
     assert (found.texts, found.changed, found.largest_difference) == (4, 1, 1.0)
     assert found.accuracy == 1.0 and found.reference_accuracy == pytest.approx(2 / 3)
+    assert found.f1 == 1.0 and found.reference_f1 == pytest.approx(2 / 3)  # of "no" 2/3, of "yes" 2/3
+    assert (found.torch_texts, found.torch_changed) == (0, 0)
     (example,) = found.examples
     assert (example.reference, example.found) == ("yes", "no") and len(example.text) == 200
     with pytest.raises(FidelityError, match=r"int8 changes 25.00% .* budget is 10.00%.*--max-disagreement"):

@@ -115,10 +115,14 @@ def measure_fidelity(
     labels: Sequence[str],
     activation: Activation,
     *,
+    torch: Answers,
     budget: float,
     timed: bool = True,
 ) -> Fidelity:
-    """Compare `model` with `reference` on the sample's unseen texts. Weights of both lie in `folder`."""
+    """Compare `model` with `reference` on the sample's unseen texts. Weights of both lie in `folder`.
+
+    `torch` is what torch answers to the first of these texts. `timed` asks for the speed too.
+    """
     trial = Trial(sample.unseen_rows, folder)
     return compare_answers(
         Answers(trial.logits(reference), activation),
@@ -128,4 +132,5 @@ def measure_fidelity(
         sample=sample.name,
         budget=budget,
         speed=trial.speed(model, reference, rounds=_ROUNDS) if timed else None,
+        torch=torch,
     )

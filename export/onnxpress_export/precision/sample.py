@@ -13,14 +13,20 @@ from tokenizers import Tokenizer
 from onnxpress.encoder import Encoder, TokenRows
 from onnxpress.errors import ConfigError
 from onnxpress.examples import Example, read_examples
+from onnxpress.fidelity import Answers
+from onnxpress.planner import plan_batches
 from onnxpress_export.checkpoint import Checkpoint
+from onnxpress_export.precision.generic import GENERIC_NAME, generic_examples
+from onnxpress_export.verify import torch_logits
 
-__all__ = ["SEED", "Sample", "read_sample"]
+__all__ = ["SEED", "Sample", "read_sample", "torch_answers"]
 
 SEED: Final = 20_240_229
 _LEAST: Final = 100
 _MOST_TO_SEARCH: Final = 1_000
+_MOST_FOR_TORCH: Final = 1_000
 _MAX_CHARACTERS: Final = 100_000
+_MAX_TOKENS: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +46,15 @@ class Sample:
     unseen_rows: TokenRows
 
 
-def read_sample(path: Path, checkpoint: Checkpoint) -> Sample:
-    """Read `path`, drop repeated texts, and split it at random, always the same way.
+def read_sample(path: Path | None, checkpoint: Checkpoint) -> Sample:
+    """Read `path`, or take generic text, drop repeated texts, and split it at random, always the same way.
 
     Raises:
         ConfigError: It cannot be read, has too few different texts, or labels that the model does not have.
         TextError: A text cannot be tokenized.
     """
-    examples = list({example.text: example for example in read_examples(path)}.values())
+    found = generic_examples() if path is None else read_examples(path)
+    examples = list({example.text: example for example in found}.values())
     if len(examples) < _LEAST:
         raise ConfigError(f"{path}: {len(examples)} different texts; at least {_LEAST} are needed to measure answers.")
     if unknown := {e.label for e in examples if e.label is not None} - set(checkpoint.labels):
@@ -64,4 +71,13 @@ def read_sample(path: Path, checkpoint: Checkpoint) -> Sample:
         max_characters=_MAX_CHARACTERS,
     )
     rows = [encoder.encode([example.text for example in part]) for part in (seen, unseen)]
-    return Sample(path.name, seen, unseen, *rows)
+    return Sample(GENERIC_NAME if path is None else path.name, seen, unseen, *rows)
+
+
+def torch_answers(checkpoint: Checkpoint, sample: Sample) -> Answers:
+    """What torch answers to the first of the sample's unseen texts, in batches of equal length."""
+    lengths = sample.unseen_rows.lengths[:_MOST_FOR_TORCH]
+    logits = np.empty((len(lengths), len(checkpoint.labels)), dtype=np.float32)
+    for batch in plan_batches(lengths, max_tokens=_MAX_TOKENS):
+        logits[batch] = torch_logits(checkpoint, sample.unseen_rows.inputs(batch, checkpoint.input_names))
+    return Answers(logits, checkpoint.activation)

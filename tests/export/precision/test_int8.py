@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 import onnxpress
 import onnxpress.cli.verify as verify_command
 from onnxpress import loading
 from onnxpress.artifact import open_artifact
 from onnxpress.fidelity import FidelityError
-from onnxpress.manifest import Fidelity, Variant
+from onnxpress.manifest import ChangedText, Fidelity, FileRecord, Variant
 from onnxpress.session import Session
-from onnxpress_export import export, exporter
+from onnxpress_export import export, variants
+from onnxpress_export.fidelity_report import write_report
+from onnxpress_export.precision.generic import generic_examples
 from onnxpress_export.precision.int8 import NoMixError
 from onnxpress_export.precision.search import _path
 from tests.cli.test_commands import refusal, run
-from tests.conftest import WORDS
+from tests.conftest import WORDS, MakeCheckpoint
 
 BUDGET = 0.06  # random weights hold answers badly
 
@@ -142,13 +146,13 @@ def test_fp16_is_refused_on_the_cpu(int8_artifact: Path) -> None:
 def test_over_budget_nothing_is_written(
     checkpoint: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure = exporter.measure_fidelity
+    measure = variants.measure_fidelity
 
     def worse(*arguments: object, **settings: object) -> Fidelity:
         found = measure(*arguments, **settings)  # type: ignore[arg-type]
         return Fidelity(**{**{name: getattr(found, name) for name in found.__struct_fields__}, "changed": 100})
 
-    monkeypatch.setattr(exporter, "measure_fidelity", worse)
+    monkeypatch.setattr(variants, "measure_fidelity", worse)
     with pytest.raises(FidelityError, match=r"100\).*--max-disagreement.*drop int8"):
         export(checkpoint, tmp_path / "out", precisions=("fp32", "int8"), sample=sample, max_disagreement=BUDGET)
     assert list(tmp_path.iterdir()) == []
@@ -167,7 +171,6 @@ def test_a_budget_of_nothing_is_told_with_what_int8_would_change(
     [
         ({"precisions": ("fp32", "int4")}, "fp32 or fp16 or int8, got 'int4'"),
         ({"precisions": ("int8",)}, "fp32 is always written"),
-        ({"precisions": ("fp32", "int8")}, "pass --sample FILE"),
         ({"max_disagreement": 1.0}, "below 1, got 1.0"),
         ({"sample": "few.txt", "precisions": ("fp32", "int8")}, "2 different texts; at least 100"),
         ({"sample": "labels.csv", "precisions": ("fp32", "int8")}, "label 'joyful' is none of the model's"),
@@ -183,6 +186,15 @@ def test_what_cannot_be_is_told(
     with pytest.raises(onnxpress.ConfigError, match=says):
         export(checkpoint, "out", **settings)  # type: ignore[arg-type]
     assert not Path("out").exists()
+
+
+def test_without_a_sample_generic_text_serves_and_is_named(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
+    examples = generic_examples()
+    assert len({example.text for example in examples}) == len(examples) >= 1_000 and examples == generic_examples()
+    report = export(make_checkpoint(), tmp_path / "out", precisions=("fp32", "int8"), max_disagreement=0.5)
+    fidelity = report.manifest.variants[1].fidelity
+    assert fidelity is not None and fidelity.sample == "generic text" and fidelity.accuracy is None
+    assert fidelity.torch_texts == fidelity.texts and abs(fidelity.torch_changed - fidelity.changed) <= 2
 
 
 def test_the_path_leaves_the_noise_that_costs_least_first() -> None:
@@ -232,6 +244,26 @@ def test_verify_fails_over_the_budget(int8_artifact: Path, sample: Path, monkeyp
 def test_verify_tells_what_it_cannot_do(artifact: Path, sample: Path, int8_artifact: Path) -> None:
     assert "holds only fp32" in refusal("verify", artifact, "--sample", sample)
     assert "from 0 to below 1" in refusal("verify", int8_artifact, "--sample", sample, "--max-disagreement", 2)
+
+
+def test_the_report_is_one_page_of_its_own(int8_artifact: Path, variant: Variant) -> None:
+    page = (int8_artifact / "report.html").read_text(encoding="utf-8")
+    assert "http" not in page and "<script" not in page and "url(" not in page
+    assert page.count("<circle") == len(variant.search) and page.count('class="mix chosen"') == 1
+    assert variant.fidelity is not None
+    assert f"{variant.fidelity.texts:,} of sample.jsonl" in page
+    assert page.count("<tr><td>") == len(variant.fidelity.examples)
+    HTMLParser().feed(page)
+
+
+def test_a_text_cannot_break_the_report(tmp_path: Path, variant: Variant) -> None:
+    hostile = ChangedText(text="<script>alert(1)</script>", reference="<b>", found="&")
+    fidelity = structs.replace(variant.fidelity, examples=(hostile,))
+    fp32 = structs.replace(variant, precision="fp32", fidelity=None, search=())
+    files = {name: FileRecord(sha256="", bytes=10) for name in (variant.cpu.file, *variant.weights)}
+    write_report(tmp_path, "<title>", [fp32, structs.replace(variant, fidelity=fidelity)], files)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page and "&lt;script&gt;alert(1)" in page and "&lt;title&gt;" in page
 
 
 def test_inspect_shows_the_measurement(int8_artifact: Path) -> None:

@@ -1,0 +1,81 @@
+"""`report.html`: what the lower precisions keep, to look at. One page, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from onnxpress.manifest import Candidate, FileRecord, Variant
+
+__all__ = ["REPORT_NAME", "write_report"]
+
+REPORT_NAME: Final = "report.html"
+
+_WIDTH, _HEIGHT, _MARGIN = 640, 320, 56
+_TICKS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A mix in the plot: pixels, and what it is."""
+
+    x: float
+    y: float
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class _Plot:
+    """Speed against changed answers; pixels from the top left corner.
+
+    Attributes:
+        points: The mixes that were measured.
+        budget: Height of the budget's line.
+        columns, rows: Pixel and label of each tick.
+    """
+
+    points: Sequence[_Point]
+    budget: float
+    columns: Sequence[tuple[float, str]]
+    rows: Sequence[tuple[float, str]]
+
+
+def write_report(directory: Path, title: str, variants: Sequence[Variant], files: Mapping[str, FileRecord]) -> None:
+    """Write the report of `variants`, the first of which is fp32, into `directory`, whose `files` are these."""
+    environment = Environment(
+        loader=PackageLoader("onnxpress_export"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    page = environment.get_template("report.html.jinja").render(
+        title=title,
+        reference=variants[0],
+        variants=[variant for variant in variants if variant.fidelity is not None],
+        sizes={v.precision: sum(files[name].bytes for name in (v.cpu.file, *v.weights)) for v in variants},
+        plots={v.precision: _plot(v.search, v.fidelity.budget) for v in variants if v.search and v.fidelity},
+        width=_WIDTH,
+        height=_HEIGHT,
+        margin=_MARGIN,
+    )
+    (directory / REPORT_NAME).write_text(page, encoding="utf-8")
+
+
+def _plot(candidates: Sequence[Candidate], budget: float) -> _Plot:
+    fastest = max(1 / candidate.time for candidate in candidates)
+    most = max(budget, *(max(candidate.changed, candidate.expected) for candidate in candidates)) * 1.15 or 1.0
+
+    def x(speed: float) -> float:
+        return round(_MARGIN + (speed - 1) / max(fastest - 1, 1e-9) * (_WIDTH - 2 * _MARGIN), 1)
+
+    def y(share: float) -> float:
+        return round(_HEIGHT - _MARGIN - share / most * (_HEIGHT - 2 * _MARGIN), 1)
+
+    steps = [tick / _TICKS for tick in range(_TICKS + 1)]
+    return _Plot(
+        points=[_Point(x(1 / candidate.time), y(candidate.changed), candidate) for candidate in candidates],
+        budget=y(budget),
+        columns=[(x(1 + step * (fastest - 1)), f"{1 + step * (fastest - 1):.2f} ×") for step in steps],
+        rows=[(y(step * most), f"{step * most:.2%}") for step in steps],
+    )

@@ -1,0 +1,205 @@
+"""The graphs of each precision: written, counted, and the lower ones measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+import onnx_ir as ir
+
+from onnxpress.errors import ConfigError
+from onnxpress.fidelity import Answers, require_budget
+from onnxpress.machine import int8_target
+from onnxpress.manifest import Graph, Target, Variant
+from onnxpress_export.artifact import (
+    HALF_GRAPH_NAME,
+    HALF_WEIGHTS_NAME,
+    INT8_CPU_GRAPH_NAME,
+    INT8_GRAPH_NAME,
+    INT8_WEIGHTS_NAME,
+    write_graph,
+    write_weights,
+)
+from onnxpress_export.checkpoint import Checkpoint
+from onnxpress_export.graph_census import operator_counts, weight_counts
+from onnxpress_export.passes import CPU, PORTABLE, Passes, apply_passes
+from onnxpress_export.precision.half import convert_to_half, nodes_kept_single
+from onnxpress_export.precision.int8 import choose_int8, measure_fidelity
+from onnxpress_export.precision.sample import Sample, torch_answers
+
+__all__ = ["MAX_DISAGREEMENT", "Int8For", "check_precisions", "write_and_count", "write_lower_precisions"]
+
+Int8For = Literal["auto", "avx2", "avx512", "vnni", "arm64"]
+
+MAX_DISAGREEMENT: Final = 0.005
+
+_PRECISIONS: Final = ("fp32", "fp16", "int8")
+
+
+def check_precisions(precisions: Sequence[str], budget: float) -> None:
+    """Raise ConfigError when an export cannot be asked for these together."""
+    if unknown := [name for name in precisions if name not in _PRECISIONS]:
+        raise ConfigError(f"precision must be {' or '.join(_PRECISIONS)}, got {unknown[0]!r}")
+    if "fp32" not in precisions:
+        raise ConfigError("fp32 is always written: the others are measured by it. Add it to the precisions.")
+    if not 0 <= budget < 1:
+        raise ConfigError(f"max_disagreement must be from 0 to below 1, got {budget!r}")
+
+
+def write_and_count(
+    model: ir.Model, passes: Passes, common_rewrites: Mapping[str, int], directory: Path, name: str
+) -> Graph:
+    """Apply `passes` to `model` in place, write it as the file `name`, and say what is in it."""
+    rewrites = {**common_rewrites, **apply_passes(model, passes)}
+    write_graph(model, directory, name)
+    return Graph(
+        file=name, operators=operator_counts(model.graph), weights=weight_counts(model.graph), rewrites=rewrites
+    )
+
+
+def write_lower_precisions(
+    checkpoint: Checkpoint,
+    masked: ir.Model,
+    cpu: ir.Model,
+    common_rewrites: Mapping[str, int],
+    directory: Path,
+    sample: Sample,
+    *,
+    precisions: Sequence[str],
+    int8_for: Int8For,
+    budget: float,
+    on_step: Callable[[str], None],
+) -> list[Variant]:
+    """Write the fp16 and int8 variants that `precisions` names.
+
+    Args:
+        checkpoint: What is exported.
+        masked: The fp32 graph that takes a padding mask, before the passes of a device; its weights are written.
+        cpu: The CPU's fp32 graph: what answers are compared with.
+        common_rewrites: What made `masked`.
+        directory: Where to write, and where the weights are.
+        sample: Texts to choose and to measure by.
+        precisions: Names; "fp32" is passed over.
+        int8_for: The CPUs that int8 is for.
+        budget: Share of answers that may change.
+        on_step: Told the name of each step.
+
+    Raises:
+        CheckFailedError: A precision changes more answers than the budget.
+    """
+    wanted = set(precisions) - {"fp32"}
+    if not wanted:
+        return []
+    on_step("asking torch about unseen texts")
+    torch_says = torch_answers(checkpoint, sample)
+    variants = []
+    if "fp16" in wanted:
+        variants.append(
+            _write_half(
+                checkpoint,
+                masked.clone(),
+                cpu,
+                common_rewrites,
+                directory,
+                sample,
+                torch_says,
+                budget=budget,
+                on_step=on_step,
+            )
+        )
+    if "int8" in wanted:
+        variants.append(
+            _write_int8(
+                checkpoint,
+                masked.clone(),
+                cpu,
+                common_rewrites,
+                directory,
+                sample,
+                torch_says,
+                target=_target(int8_for),
+                budget=budget,
+                on_step=on_step,
+            )
+        )
+    return variants
+
+
+def _write_int8(
+    checkpoint: Checkpoint,
+    masked: ir.Model,
+    cpu: ir.Model,
+    common_rewrites: Mapping[str, int],
+    directory: Path,
+    sample: Sample,
+    torch_says: Answers,
+    *,
+    target: Target,
+    budget: float,
+    on_step: Callable[[str], None],
+) -> Variant:
+    """Write the int8 variant of the graph that is `cpu` without a padding mask and `masked` with one."""
+    recipe = choose_int8(cpu, directory, sample, checkpoint.activation, target=target, budget=budget, on_step=on_step)
+    rewrites = {**common_rewrites, "quantize": recipe.apply(masked)}
+    write_weights(masked, directory, INT8_WEIGHTS_NAME)
+    portable = write_and_count(masked.clone(), {}, rewrites, directory, INT8_GRAPH_NAME)
+    engine_graph = write_and_count(masked, CPU, rewrites, directory, INT8_CPU_GRAPH_NAME)
+    on_step("measuring int8 on unseen texts")
+    fidelity = measure_fidelity(
+        cpu, masked, directory, sample, checkpoint.labels, checkpoint.activation, torch=torch_says, budget=budget
+    )
+    require_budget(fidelity, "int8")
+    return Variant(
+        precision="int8",
+        portable=portable,
+        cpu=engine_graph,
+        weights=(INT8_WEIGHTS_NAME,),
+        fidelity=fidelity,
+        target=target,
+        search=recipe.candidates,
+    )
+
+
+def _write_half(
+    checkpoint: Checkpoint,
+    model: ir.Model,
+    reference: ir.Model,
+    common_rewrites: Mapping[str, int],
+    directory: Path,
+    sample: Sample,
+    torch_says: Answers,
+    *,
+    budget: float,
+    on_step: Callable[[str], None],
+) -> Variant:
+    """Write the fp16 variant of the masked graph `model`, compared on the CPU with `reference`, the CPU's fp32 graph.
+
+    Its one graph takes a mask: on CUDA batches are padded.
+    """
+    rewrites = {**common_rewrites, **apply_passes(model, PORTABLE)}
+    on_step("looking for what fp16 cannot hold")
+    kept = nodes_kept_single(model, directory, sample.seen_rows)
+    rewrites["convert_to_half"] = convert_to_half(model, kept)
+    write_weights(model, directory, HALF_WEIGHTS_NAME)
+    graph = write_and_count(model, {}, rewrites, directory, HALF_GRAPH_NAME)
+    on_step("measuring fp16 on unseen texts")
+    fidelity = measure_fidelity(
+        reference,
+        model,
+        directory,
+        sample,
+        checkpoint.labels,
+        checkpoint.activation,
+        torch=torch_says,
+        budget=budget,
+        timed=False,  # a CPU converts to fp32 and back at every node
+    )
+    require_budget(fidelity, "fp16")
+    return Variant(precision="fp16", portable=graph, cpu=graph, weights=(HALF_WEIGHTS_NAME,), fidelity=fidelity)
+
+
+def _target(name: Int8For) -> Target:
+    if name == "auto":
+        return int8_target()
+    return "avx2" if name == "avx512" else name  # without VNNI its products saturate just the same
