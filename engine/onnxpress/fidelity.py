@@ -14,7 +14,7 @@ from onnxpress.errors import CheckFailedError
 from onnxpress.examples import Example
 from onnxpress.manifest import Activation, ChangedText, Fidelity
 
-__all__ = ["Answers", "FidelityError", "compare_answers", "require_budget", "wilson_interval"]
+__all__ = ["Answers", "FidelityError", "chance_within", "compare_answers", "require_budget", "wilson_interval"]
 
 _MOVED: Final = 0.1
 _NORMAL_95: Final = 1.959964
@@ -152,6 +152,14 @@ def require_budget(fidelity: Fidelity, precision: str) -> None:
     """Raise FidelityError when more answers changed than the budget allows."""
     if fidelity.changed > fidelity.budget * fidelity.texts:
         raise FidelityError(precision, fidelity.changed, fidelity.texts, fidelity.budget)
+
+
+def chance_within(share: float, budget: float, texts: int) -> float:
+    """The probability that at most a `budget` of `texts` change when each does with probability `share` (Poisson)."""
+    mean, most = share * texts, math.floor(budget * texts + 1e-9)
+    if mean == 0:
+        return 1.0
+    return math.fsum(math.exp(count * math.log(mean) - mean - math.lgamma(count + 1)) for count in range(most + 1))
 
 
 def wilson_interval(count: int, total: int) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onnxpress.examples import Example
-from onnxpress.fidelity import Answers, FidelityError, compare_answers, require_budget, wilson_interval
+from onnxpress.fidelity import Answers, FidelityError, chance_within, compare_answers, require_budget, wilson_interval
 
 
 def array(rows: list[list[float]]) -> np.ndarray:
@@ -49,6 +49,14 @@ def test_no_noise_changes_nothing() -> None:
 )
 def test_wilson(count: int, total: int, interval: tuple[float, float]) -> None:
     assert wilson_interval(count, total) == pytest.approx(interval, abs=1e-4)
+
+
+def test_the_chance_to_keep_a_budget() -> None:
+    assert chance_within(0.0, 0.0, 10) == 1.0
+    assert chance_within(0.01, 0.0, 100) == pytest.approx(np.exp(-1))  # no change at all, one expected
+    assert chance_within(0.004, 0.005, 1_000) == pytest.approx(0.785, abs=1e-3)  # Poisson tables: P(X <= 5), mean 4
+    drawn = np.random.default_rng(1).poisson(0.004 * 20_000, 20_000)
+    assert chance_within(0.004, 0.0045, 20_000) == pytest.approx((drawn <= 90).mean(), abs=0.01)
 
 
 def test_a_comparison_counts_names_and_refuses() -> None:

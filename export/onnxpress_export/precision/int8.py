@@ -101,7 +101,7 @@ def choose_int8(
         recipes["int8x2"][name] = finer_recipe(source, seen[name], weight_limit=limit)
     trial = Trial(sample.seen_rows, folder)
     answers = Answers(trial.logits(model), activation)
-    found = search(model, sources, recipes, trial, answers, budget=budget, on_step=on_step)
+    found = search(model, sources, recipes, trial, answers, budget=budget, unseen=len(sample.unseen), on_step=on_step)
     if set(found.mix.values()) == {"fp32"}:
         raise NoMixError(budget, found.candidates[0].changed, found.candidates[0].expected)
     return Int8(sources, recipes, found.mix, found.candidates)

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import onnx_ir as ir
 from msgspec import structs
 
-from onnxpress.fidelity import Answers
+from onnxpress.fidelity import Answers, chance_within
 from onnxpress.manifest import Candidate
 from onnxpress_export.precision.products import Source
 from onnxpress_export.precision.quantize import quantize_embeddings, quantize_products
@@ -23,6 +23,7 @@ Level = Literal["int8", "int8x2", "fp32"]
 Mix = Mapping[str, Level]
 """A level for each source, by name."""
 
+_CHANCE: Final = 0.9
 _LEVELS: Final[tuple[Level, ...]] = ("int8", "int8x2", "fp32")
 
 
@@ -55,6 +56,7 @@ def search(
     answers: Answers,
     *,
     budget: float,
+    unseen: int,
     on_step: Callable[[str], None],
 ) -> Search:
     """Find the fastest mix that changes at most `budget` of the trial's answers.
@@ -71,6 +73,7 @@ def search(
         trial: The texts of the search.
         answers: What `model` answers on them.
         budget: Share of answers that may change.
+        unseen: How many texts the budget will be measured on.
         on_step: Told what is being measured.
     """
 
@@ -97,7 +100,7 @@ def search(
         )
 
     def keeps(candidate: Candidate) -> bool:
-        return max(candidate.changed, candidate.expected) <= budget
+        return candidate.changed <= budget and chance_within(candidate.expected, budget, unseen) >= _CHANCE
 
     on_step("trying every product in int8")
     fastest: dict[str, Level] = dict.fromkeys(sources, "int8")
