@@ -13,7 +13,7 @@ from onnxpress_export.passes._graph import add_initializer, add_node, constant, 
 from onnxpress_export.precision.products import Source, biased
 from onnxpress_export.precision.recipe import FINE_STEPS, Recipe
 
-__all__ = ["quantize_embeddings", "quantize_products"]
+__all__ = ["halve_weights", "quantize_embeddings", "quantize_products"]
 
 _MICROSOFT: Final = "com.microsoft"
 _BLOCKS: Final = (128, 64, 32, 16)
@@ -103,6 +103,28 @@ def quantize_embeddings(model: ir.Model) -> int:
     model.graph.opset_imports.setdefault(_MICROSOFT, 1)
     graph.sort()
     return replaced
+
+
+def halve_weights(model: ir.Model) -> int:
+    """Store the weights of the products that stay fp32 as fp16, in place. Returns the number of products.
+
+    For size alone: ONNX Runtime casts them back once, when it loads the graph. A half has 11 bits, so this loses an
+    eighth of what int8 loses, or less.
+    """
+    graph, halved = model.graph, 0
+    for node in list(graph):
+        weight = constant(node.inputs[1]) if is_op(node, "MatMul") else None
+        if weight is None or weight.dtype != np.float32 or np.abs(weight).max(initial=0) > np.finfo(np.float16).max:
+            continue
+        name = f"{node.outputs[0].name}_weight_half"
+        half = add_initializer(graph, name, weight.astype(np.float16))
+        single = add_node("Cast", [half], f"{name}_cast", to=int(ir.DataType.FLOAT))
+        single.type, single.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(weight.shape)
+        node.replace_input_with(1, single)
+        halved += 1
+    RemoveUnusedNodesPass()(model)
+    graph.sort()
+    return halved
 
 
 def _terms(value: ir.Value, name: str, recipe: Recipe) -> list[tuple[ir.Value, ir.Value, ir.Value]]:

@@ -13,7 +13,7 @@ from msgspec import structs
 from onnxpress.fidelity import Answers, chance_within
 from onnxpress.manifest import Candidate
 from onnxpress_export.precision.products import Source
-from onnxpress_export.precision.quantize import quantize_embeddings, quantize_products
+from onnxpress_export.precision.quantize import halve_weights, quantize_embeddings, quantize_products
 from onnxpress_export.precision.recipe import Recipe
 from onnxpress_export.precision.trial import Trial, node_times
 
@@ -43,9 +43,13 @@ class Search:
 def build(
     model: ir.Model, sources: Mapping[str, Source], recipes: Mapping[Level, Mapping[str, Recipe]], mix: Mix
 ) -> int:
-    """Quantize `model` in place to `mix`, and its embeddings. Returns the products and tables rewritten."""
+    """Quantize `model` in place to `mix`, and its embeddings. Returns the products and tables rewritten.
+
+    Products that stay fp32 keep their weights in half the bytes.
+    """
     chosen = {name: recipes[level][name] for name, level in mix.items() if level != "fp32"}
-    return quantize_products(model, sources, chosen) + quantize_embeddings(model)
+    rewritten = quantize_products(model, sources, chosen) + quantize_embeddings(model)
+    return rewritten + halve_weights(model)
 
 
 def search(

@@ -14,7 +14,7 @@ import onnxpress
 from onnxpress.encoder import TokenRows
 from onnxpress_export.precision.activations import Activations, record_activations
 from onnxpress_export.precision.products import Source, find_sources
-from onnxpress_export.precision.quantize import quantize_embeddings, quantize_products
+from onnxpress_export.precision.quantize import halve_weights, quantize_embeddings, quantize_products
 from onnxpress_export.precision.recipe import Recipe, choose_recipe, finer_recipe
 from onnxpress_export.precision.trial import Trial, node_times
 
@@ -121,6 +121,15 @@ def test_an_embedding_table_keeps_its_rows() -> None:
     largest = np.abs(table).max()
     np.testing.assert_allclose(rows, table[[0, 7, 1_999, 7]], atol=largest / 127 / 2 * 1.001)  # half a step
     assert len(ir.to_proto(model).SerializeToString()) < table.nbytes / 3
+
+
+def test_weights_of_fp32_products_are_stored_in_half_and_run_as_before(model: ir.Model, trial: Trial) -> None:
+    wanted, halved = trial.logits(model), model.clone()
+    assert halve_weights(halved) == 12
+    # 11 bits of each weight
+    assert 0 < spread(trial.logits(halved), wanted) < 0.005
+    times = node_times(halved, trial)
+    assert not any("_cast" in name for name in times)  # folded at load: no run casts
 
 
 def test_node_times_name_the_products(model: ir.Model, trial: Trial) -> None:
