@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import msgspec
 from onnxpress.encoder import Text
 from onnxpress.errors import ConfigError, MissingDependencyError
 
-__all__ = ["Example", "read_examples", "read_texts"]
+__all__ = ["Example", "read_examples", "read_texts", "require_labels"]
 
 _MAX_FIELD: Final = 100 * 2**20
 
@@ -56,6 +56,12 @@ def read_examples(path: Path) -> list[Example]:
     if not examples:
         raise ConfigError(f"{path}: holds no text.")
     return examples
+
+
+def require_labels(examples: Iterable[Example], labels: Sequence[str], path: Path) -> None:
+    """Raise ConfigError when an example, read from `path`, has a label that is none of `labels`."""
+    if unknown := {example.label for example in examples if example.label is not None}.difference(labels):
+        raise ConfigError(f"{path}: the label {min(unknown)!r} is none of the model's ({', '.join(labels[:10])}).")
 
 
 def read_texts(path: Path) -> list[str]:

@@ -38,6 +38,7 @@ from onnxpress_export.precision.sample import read_sample
 from onnxpress_export.triton import CONFIG_PATTERN, repository_beside, write_repository
 from onnxpress_export.variants import (
     MAX_DISAGREEMENT,
+    Fp32,
     Int8For,
     check_precisions,
     write_and_count,
@@ -158,18 +159,17 @@ def export(
         parity = check_parity(loaded, staging / PORTABLE_GRAPH_NAME, staging / CPU_GRAPH_NAME, tolerance=tolerance)
         variants = [Variant(precision="fp32", portable=portable, cpu=cpu, weights=(WEIGHTS_NAME,), parity=parity)]
         if texts is not None:
-            measured = write_lower_precisions(
-                loaded,
-                masked,
-                model,
-                rewrites,
-                staging,
-                texts,
-                precisions=precisions,
-                int8_for=int8_for,
+            fp32 = Fp32(
+                checkpoint=loaded,
+                masked=masked,
+                cpu=model,
+                rewrites=rewrites,
+                directory=staging,
+                sample=texts,
                 budget=max_disagreement,
                 on_step=on_step,
             )
+            measured = write_lower_precisions(fp32, precisions, int8_for=int8_for)
             for variant in measured:
                 require_fusion(variant.cpu.operators, where=variant.cpu.file)
             variants += measured

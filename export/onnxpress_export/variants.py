@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -11,7 +12,7 @@ import onnx_ir as ir
 from onnxpress.errors import ConfigError
 from onnxpress.fidelity import Answers, require_budget
 from onnxpress.machine import int8_target
-from onnxpress.manifest import Graph, Target, Variant
+from onnxpress.manifest import Fidelity, Graph, Target, Variant
 from onnxpress_export.artifact import (
     HALF_GRAPH_NAME,
     HALF_WEIGHTS_NAME,
@@ -28,7 +29,7 @@ from onnxpress_export.precision.half import convert_to_half, nodes_kept_single
 from onnxpress_export.precision.int8 import choose_int8, measure_fidelity
 from onnxpress_export.precision.sample import Sample, torch_answers
 
-__all__ = ["MAX_DISAGREEMENT", "Int8For", "check_precisions", "write_and_count", "write_lower_precisions"]
+__all__ = ["MAX_DISAGREEMENT", "Fp32", "Int8For", "check_precisions", "write_and_count", "write_lower_precisions"]
 
 Int8For = Literal["auto", "avx2", "avx512", "vnni", "arm64"]
 
@@ -58,32 +59,33 @@ def write_and_count(
     )
 
 
-def write_lower_precisions(
-    checkpoint: Checkpoint,
-    masked: ir.Model,
-    cpu: ir.Model,
-    common_rewrites: Mapping[str, int],
-    directory: Path,
-    sample: Sample,
-    *,
-    precisions: Sequence[str],
-    int8_for: Int8For,
-    budget: float,
-    on_step: Callable[[str], None],
-) -> list[Variant]:
-    """Write the fp16 and int8 variants that `precisions` names.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fp32:
+    """What the lower precisions are made from.
 
-    Args:
+    Attributes:
         checkpoint: What is exported.
         masked: The fp32 graph that takes a padding mask, before the passes of a device; its weights are written.
         cpu: The CPU's fp32 graph: what answers are compared with.
-        common_rewrites: What made `masked`.
+        rewrites: What made `masked`.
         directory: Where to write, and where the weights are.
         sample: Texts to choose and to measure by.
-        precisions: Names; "fp32" is passed over.
-        int8_for: The CPUs that int8 is for.
         budget: Share of answers that may change.
         on_step: Told the name of each step.
+    """
+
+    checkpoint: Checkpoint
+    masked: ir.Model
+    cpu: ir.Model
+    rewrites: Mapping[str, int]
+    directory: Path
+    sample: Sample
+    budget: float
+    on_step: Callable[[str], None]
+
+
+def write_lower_precisions(source: Fp32, precisions: Sequence[str], *, int8_for: Int8For) -> list[Variant]:
+    """Write the fp16 and int8 variants that `precisions` names; "fp32" is passed over.
 
     Raises:
         CheckFailedError: A precision changes more answers than the budget.
@@ -91,112 +93,72 @@ def write_lower_precisions(
     wanted = set(precisions) - {"fp32"}
     if not wanted:
         return []
-    on_step("asking torch about unseen texts")
-    torch_says = torch_answers(checkpoint, sample)
+    source.on_step("asking torch about unseen texts")
+    torch_says = torch_answers(source.checkpoint, source.sample)
     variants = []
     if "fp16" in wanted:
-        variants.append(
-            _write_half(
-                checkpoint,
-                masked.clone(),
-                cpu,
-                common_rewrites,
-                directory,
-                sample,
-                torch_says,
-                budget=budget,
-                on_step=on_step,
-            )
-        )
+        variants.append(_write_half(source, torch_says))
     if "int8" in wanted:
-        variants.append(
-            _write_int8(
-                checkpoint,
-                masked.clone(),
-                cpu,
-                common_rewrites,
-                directory,
-                sample,
-                torch_says,
-                target=_target(int8_for),
-                budget=budget,
-                on_step=on_step,
-            )
-        )
+        variants.append(_write_int8(source, torch_says, _target(int8_for)))
     return variants
 
 
-def _write_int8(
-    checkpoint: Checkpoint,
-    masked: ir.Model,
-    cpu: ir.Model,
-    common_rewrites: Mapping[str, int],
-    directory: Path,
-    sample: Sample,
-    torch_says: Answers,
-    *,
-    target: Target,
-    budget: float,
-    on_step: Callable[[str], None],
-) -> Variant:
-    """Write the int8 variant of the graph that is `cpu` without a padding mask and `masked` with one."""
-    recipe = choose_int8(cpu, directory, sample, checkpoint.activation, target=target, budget=budget, on_step=on_step)
-    rewrites = {**common_rewrites, "quantize": recipe.apply(masked)}
-    write_weights(masked, directory, INT8_WEIGHTS_NAME)
-    portable = write_and_count(masked.clone(), {}, rewrites, directory, INT8_GRAPH_NAME)
-    engine_graph = write_and_count(masked, CPU, rewrites, directory, INT8_CPU_GRAPH_NAME)
-    on_step("measuring int8 on unseen texts")
-    fidelity = measure_fidelity(
-        cpu, masked, directory, sample, checkpoint.labels, checkpoint.activation, torch=torch_says, budget=budget
+def _write_int8(source: Fp32, torch_says: Answers, target: Target) -> Variant:
+    model, directory = source.masked.clone(), source.directory
+    recipe = choose_int8(
+        source.cpu,
+        directory,
+        source.sample,
+        source.checkpoint.activation,
+        target=target,
+        budget=source.budget,
+        on_step=source.on_step,
     )
-    require_budget(fidelity, "int8")
+    rewrites = {**source.rewrites, "quantize": recipe.apply(model)}
+    write_weights(model, directory, INT8_WEIGHTS_NAME)
+    portable = write_and_count(model.clone(), {}, rewrites, directory, INT8_GRAPH_NAME)
+    cpu = write_and_count(model, CPU, rewrites, directory, INT8_CPU_GRAPH_NAME)
     return Variant(
         precision="int8",
         portable=portable,
-        cpu=engine_graph,
+        cpu=cpu,
         weights=(INT8_WEIGHTS_NAME,),
-        fidelity=fidelity,
+        fidelity=_measured(source, "int8", model, torch_says, timed=True),
         target=target,
         search=recipe.candidates,
     )
 
 
-def _write_half(
-    checkpoint: Checkpoint,
-    model: ir.Model,
-    reference: ir.Model,
-    common_rewrites: Mapping[str, int],
-    directory: Path,
-    sample: Sample,
-    torch_says: Answers,
-    *,
-    budget: float,
-    on_step: Callable[[str], None],
-) -> Variant:
-    """Write the fp16 variant of the masked graph `model`, compared on the CPU with `reference`, the CPU's fp32 graph.
-
-    Its one graph takes a mask: on CUDA batches are padded.
-    """
-    rewrites = {**common_rewrites, **apply_passes(model, PORTABLE)}
-    on_step("looking for what fp16 cannot hold")
-    kept = nodes_kept_single(model, directory, sample.seen_rows)
+def _write_half(source: Fp32, torch_says: Answers) -> Variant:
+    """Its one graph takes a mask: on CUDA batches are padded."""
+    model, directory = source.masked.clone(), source.directory
+    rewrites = {**source.rewrites, **apply_passes(model, PORTABLE)}
+    source.on_step("looking for what fp16 cannot hold")
+    kept = nodes_kept_single(model, directory, source.sample.seen_rows)
     rewrites["convert_to_half"] = convert_to_half(model, kept)
     write_weights(model, directory, HALF_WEIGHTS_NAME)
     graph = write_and_count(model, {}, rewrites, directory, HALF_GRAPH_NAME)
-    on_step("measuring fp16 on unseen texts")
-    fidelity = measure_fidelity(
-        reference,
-        model,
-        directory,
-        sample,
-        checkpoint.labels,
-        checkpoint.activation,
-        torch=torch_says,
-        budget=budget,
-        timed=False,  # a CPU converts to fp32 and back at every node
-    )
-    require_budget(fidelity, "fp16")
+    # not timed: a CPU converts to fp32 and back at every node
+    fidelity = _measured(source, "fp16", model, torch_says, timed=False)
     return Variant(precision="fp16", portable=graph, cpu=graph, weights=(HALF_WEIGHTS_NAME,), fidelity=fidelity)
+
+
+def _measured(source: Fp32, precision: str, model: ir.Model, torch_says: Answers, *, timed: bool) -> Fidelity:
+    """The fidelity of `model` on unseen texts, which is within the budget."""
+    source.on_step(f"measuring {precision} on unseen texts")
+    fidelity = measure_fidelity(
+        source.cpu,
+        model,
+        source.directory,
+        source.sample,
+        source.checkpoint.labels,
+        source.checkpoint.activation,
+        torch=torch_says,
+        budget=source.budget,
+        timed=timed,
+    )
+    require_budget(fidelity, precision)
+    return fidelity
 
 
 def _target(name: Int8For) -> Target:

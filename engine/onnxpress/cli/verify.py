@@ -13,7 +13,7 @@ import typer
 from onnxpress.artifact import open_artifact
 from onnxpress.cli.progress import show_steps
 from onnxpress.errors import ConfigError
-from onnxpress.examples import read_examples
+from onnxpress.examples import read_examples, require_labels
 from onnxpress.fidelity import Answers, compare_answers, require_budget
 from onnxpress.loading import load
 from onnxpress.session import resolve_device
@@ -40,8 +40,7 @@ def verify(
             f"{artifact} holds only fp32, which was compared with torch. Export with --precision fp32,int8."
         )
     examples = read_examples(sample)
-    if unknown := {e.label for e in examples if e.label is not None} - set(manifest.labels):
-        raise ConfigError(f"{sample}: the label {min(unknown)!r} is none of the model's.")
+    require_labels(examples, manifest.labels, sample)
     texts = [example.text for example in examples]
     here = [(variant, exported) for variant, exported in lower if variant.precision != "fp16" or _has_cuda()]
     if not here:

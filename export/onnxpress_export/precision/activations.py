@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from onnxpress.encoder import TokenRows
 from onnxpress.planner import plan_batches
 from onnxpress.session import DISABLED_OPTIMIZERS, PROVIDERS, import_onnxruntime, session_options
 
-__all__ = ["Activations", "record_activations"]
+__all__ = ["Activations", "record_activations", "watch_values"]
 
 _MAX_TOKENS: Final = 512
 
@@ -43,24 +43,31 @@ def record_activations(
 
     About `kept` tokens of each value are kept whole; `seed` chooses them.
     """
+    total, generator = int(rows.lengths.sum()), np.random.default_rng(seed)
+    watchers = {name: _Watcher() for name in names}
+    for batch, found in watch_values(model, folder, rows, names, threads=threads, max_tokens=_MAX_TOKENS):
+        chosen = generator.random(len(batch) * int(rows.lengths[batch[0]])) * total < kept
+        for name, content in found.items():
+            watchers[name].see(content.reshape(-1, content.shape[-1]), chosen)
+    return {name: watcher.activations() for name, watcher in watchers.items()}
+
+
+def watch_values(
+    model: ir.Model, folder: Path, rows: TokenRows, names: Sequence[str], *, threads: int, max_tokens: int
+) -> Iterator[tuple[NDArray[np.intp], dict[str, NDArray[np.float32]]]]:
+    """Run `model` over `rows` in batches of equal length; yields the rows of each and its values `names`, by name."""
     watched = model.clone()
     values = {value.name: value for node in watched.graph for value in node.outputs}
-    watched.graph.outputs.extend(values[name] for name in names)
+    watched.graph.outputs.extend(value for name in names if not (value := values[name]).is_graph_output())
     session = import_onnxruntime().InferenceSession(
         ir.to_proto(watched).SerializeToString(),
-        session_options(folder, threads=threads, spinning=True),
+        session_options(folder, threads=threads, spinning=False),
         providers=[PROVIDERS["cpu"]],
         disabled_optimizers=DISABLED_OPTIMIZERS["cpu"],
     )
     inputs = [value.name for value in session.get_inputs()]
-    total, generator = int(rows.lengths.sum()), np.random.default_rng(seed)
-    watchers = {name: _Watcher() for name in names}
-    for batch in plan_batches(rows.lengths, max_tokens=_MAX_TOKENS):
-        found = session.run(list(names), rows.inputs(batch, inputs))
-        chosen = generator.random(len(batch) * int(rows.lengths[batch[0]])) * total < kept
-        for name, content in zip(names, found, strict=True):
-            watchers[name].see(content.reshape(-1, content.shape[-1]), chosen)
-    return {name: watcher.activations() for name, watcher in watchers.items()}
+    for batch in plan_batches(rows.lengths, max_tokens=max_tokens):
+        yield batch, dict(zip(names, session.run(list(names), rows.inputs(batch, inputs)), strict=True))
 
 
 class _Watcher:

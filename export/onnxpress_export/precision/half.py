@@ -10,10 +10,10 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from onnxpress.cpu import available_cpus
 from onnxpress.encoder import TokenRows
-from onnxpress.planner import plan_batches
-from onnxpress.session import DISABLED_OPTIMIZERS, PROVIDERS, import_onnxruntime, session_options
 from onnxpress_export.passes._graph import add_initializer, add_node, constant
+from onnxpress_export.precision.activations import watch_values
 
 __all__ = ["convert_to_half", "nodes_kept_single"]
 
@@ -21,6 +21,7 @@ _LARGEST: Final = 65_504.0 / 4
 """A quarter of the largest half: texts that were not seen may go further."""
 _SMALLEST: Final = 2.0**-14
 """Below it a half has fewer than its 11 bits."""
+_FLOATS: Final = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
 _MAX_TOKENS: Final = 128  # every value of the graph is held for a batch
 
 
@@ -92,23 +93,11 @@ def convert_to_half(model: ir.Model, kept: Collection[str]) -> int:
     return converted
 
 
-_FLOATS: Final = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
-
-
 def _largest(model: ir.Model, folder: Path, rows: TokenRows, names: list[str]) -> dict[str, float]:
     """The largest magnitude of each value over `rows`."""
-    watched = model.clone()
-    values = {value.name: value for node in watched.graph for value in node.outputs}
-    watched.graph.outputs.extend(value for name in names if not (value := values[name]).is_graph_output())
-    session = import_onnxruntime().InferenceSession(
-        ir.to_proto(watched).SerializeToString(),
-        session_options(folder, threads=1, spinning=False),
-        providers=[PROVIDERS["cpu"]],
-        disabled_optimizers=DISABLED_OPTIMIZERS["cpu"],
-    )
-    inputs, largest = [value.name for value in session.get_inputs()], dict.fromkeys(names, 0.0)
-    for batch in plan_batches(rows.lengths, max_tokens=_MAX_TOKENS):
-        for name, content in zip(names, session.run(names, rows.inputs(batch, inputs)), strict=True):
+    largest = dict.fromkeys(names, 0.0)
+    for _, found in watch_values(model, folder, rows, names, threads=available_cpus(), max_tokens=_MAX_TOKENS):
+        for name, content in found.items():
             largest[name] = max(largest[name], float(np.abs(content).max(initial=0)))
     return largest
 

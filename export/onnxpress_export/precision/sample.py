@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from onnxpress.encoder import Encoder, TokenRows
 from onnxpress.errors import ConfigError
-from onnxpress.examples import Example, read_examples
+from onnxpress.examples import Example, read_examples, require_labels
 from onnxpress.fidelity import Answers
 from onnxpress.planner import plan_batches
 from onnxpress_export.checkpoint import Checkpoint
@@ -57,10 +57,8 @@ def read_sample(path: Path | None, checkpoint: Checkpoint) -> Sample:
     examples = list({example.text: example for example in found}.values())
     if len(examples) < _LEAST:
         raise ConfigError(f"{path}: {len(examples)} different texts; at least {_LEAST} are needed to measure answers.")
-    if unknown := {e.label for e in examples if e.label is not None} - set(checkpoint.labels):
-        raise ConfigError(
-            f"{path}: the label {min(unknown)!r} is none of the model's ({', '.join(checkpoint.labels[:10])})."
-        )
+    if path is not None:
+        require_labels(examples, checkpoint.labels, path)
     order = np.random.default_rng(SEED).permutation(len(examples))
     cut = min(len(examples) // 2, _MOST_TO_SEARCH)
     seen, unseen = ([examples[index] for index in part] for part in (order[:cut], order[cut:]))

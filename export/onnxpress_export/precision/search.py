@@ -17,7 +17,7 @@ from onnxpress_export.precision.quantize import halve_weights, quantize_embeddin
 from onnxpress_export.precision.recipe import Recipe
 from onnxpress_export.precision.trial import Trial, node_times
 
-__all__ = ["Level", "Mix", "Search", "search"]
+__all__ = ["Level", "Mix", "Search", "build", "search"]
 
 Level = Literal["int8", "int8x2", "fp32"]
 Mix = Mapping[str, Level]
@@ -67,8 +67,8 @@ def search(
 
     The noise that each source adds by itself is measured at each level, and its time. From all int8 on, the step
     that removes the most noise for its time comes next, until all is fp32: a path along which noise falls and time
-    grows. The first mix of the path that keeps the budget is found by bisection. A mix keeps it when neither the
-    answers that it changed nor those that its noise is expected to change are more.
+    grows. The first mix of the path that keeps the budget is found by bisection: one that changed no more of these
+    answers, and whose expected changes leave a chance of nine in ten that no more of the unseen ones change.
 
     Args:
         model: The fp32 graph, which stays as it is.

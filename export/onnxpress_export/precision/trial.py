@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class Trial:
         return run
 
 
-def node_times(model: ir.Model, trial: Trial) -> dict[str, float]:
+def node_times(model: ir.Model, trial: Trial) -> dict[str, int]:
     """Microseconds of each node of `model`, by name, over some of the trial's batches on one thread."""
     with TemporaryDirectory() as folder:
         options = session_options(trial.folder, threads=1, spinning=False)
@@ -86,8 +87,8 @@ def node_times(model: ir.Model, trial: Trial) -> dict[str, float]:
         for index in np.linspace(0, len(batches) - 1, _PROFILED_BATCHES).astype(int):
             session.run(None, trial.rows.inputs(batches[index], names))
         events = json.loads(Path(session.end_profiling()).read_text())
-    samples: dict[str, list[float]] = {}
+    times: Counter[str] = Counter()
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            samples.setdefault(event["name"].removesuffix("_kernel_time"), []).append(float(event["dur"]))
-    return {name: float(np.sum(durations)) for name, durations in samples.items()}
+            times[event["name"].removesuffix("_kernel_time")] += event["dur"]
+    return dict(times)
