@@ -14,9 +14,18 @@ from onnxpress.errors import CheckFailedError
 from onnxpress.examples import Example
 from onnxpress.manifest import Activation, ChangedText, Fidelity
 
-__all__ = ["Answers", "FidelityError", "chance_within", "compare_answers", "require_budget", "wilson_interval"]
+__all__ = [
+    "Answers",
+    "Decision",
+    "FidelityError",
+    "chance_within",
+    "compare_answers",
+    "require_budget",
+    "wilson_interval",
+]
 
 _MOVED: Final = 0.1
+_HALF: Final = 0.5
 _NORMAL_95: Final = 1.959964
 _EXAMPLES: Final = 20
 _EXAMPLE_CHARACTERS: Final = 200
@@ -38,57 +47,101 @@ class FidelityError(CheckFailedError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """The reference's logits, and what an answer is.
+class Decision:
+    """What makes an answer of logits.
 
     Attributes:
-        logits: float32 [texts, labels].
-        activation: What makes scores of them: "softmax" answers with the best label, "sigmoid" with every label from
-            one half on, "identity" with the value, which has changed when it moved by a tenth of its spread.
+        activation: "softmax" answers with the best label, "sigmoid" with every label from its threshold on, "identity"
+            with the value, which has changed when it moved by a tenth of its spread.
+        thresholds: The score from which each label is accepted; None for one half, or, with softmax, for the best
+            label alone. With softmax the labels accepted are part of the answer too.
     """
 
-    logits: NDArray[np.float32]
     activation: Activation
+    thresholds: tuple[float, ...] | None = None
+
+    def limits(self, labels: int) -> NDArray[np.float64] | None:
+        """The log-odds from which each label is accepted, float64 [labels]; None where none is."""
+        if self.activation == "identity" or (self.activation == "softmax" and self.thresholds is None):
+            return None
+        thresholds = np.array(self.thresholds or (_HALF,) * labels)
+        with np.errstate(divide="ignore"):  # thresholds of 0 and 1: always and next to never
+            limits: NDArray[np.float64] = np.log(thresholds) - np.log1p(-thresholds)
+        return limits
+
+    def accepted(self, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which labels are accepted, bool [texts, labels]; none where labels have no limit."""
+        limits = self.limits(logits.shape[1])
+        result: NDArray[np.bool_] = (
+            np.zeros(logits.shape, dtype=np.bool_) if limits is None else self.log_odds(logits) >= limits
+        )
+        return result
+
+    def log_odds(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Of each label being right, by the model's word, float64 [texts, labels]."""
+        if self.activation != "softmax":
+            return logits.astype(np.float64)
+        below_best = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+        shares = np.exp(below_best)
+        others = np.maximum(shares.sum(axis=1, keepdims=True) - shares, np.finfo(np.float64).tiny)
+        odds: NDArray[np.float64] = below_best - np.log(others)
+        return odds
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The reference's logits, float32 [texts, labels], and what makes an answer of them."""
+
+    logits: NDArray[np.float32]
+    decision: Decision
 
     def changed(self, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which texts `logits` answer otherwise, bool [texts]."""
-        result: NDArray[np.bool_]
-        if self.activation == "softmax":
-            result = logits.argmax(axis=1) != self.logits.argmax(axis=1)
-        elif self.activation == "sigmoid":
-            result = ((logits > 0) != (self.logits > 0)).any(axis=1)
-        else:
-            result = (np.abs(logits - self.logits) > _MOVED * self.logits.std()).any(axis=1)
-        return result
+        if self.decision.activation == "identity":
+            return np.asarray((np.abs(logits - self.logits) > _MOVED * self.logits.std()).any(axis=1))
+        accepted = (self.decision.accepted(logits) != self.decision.accepted(self.logits)).any(axis=1)
+        if self.decision.activation == "softmax":
+            accepted |= logits.argmax(axis=1) != self.logits.argmax(axis=1)
+        return np.asarray(accepted)
 
     def noise(self, logits: NDArray[np.float32]) -> float:
-        """Mean square of what `logits` change in the margins that decide, see `expected`."""
-        return float(np.square(self._margins(logits) - self._margins(self.logits)).mean())
+        """Mean square of what `logits` change in the values that decide, see `expected`."""
+        return float(np.square(self._deciding(logits)[0] - self._deciding(self.logits)[0]).mean())
 
     def expected(self, logits: NDArray[np.float32]) -> float:
         """The share of answers that noise as strong as that of `logits` changes on average.
 
-        A margin is the distance of a text's best label from the second, or of a label from its limit. The noise is
-        taken as normal and the same for every text: a steadier figure than counting the few that changed.
+        What decides is the distance of a text's best label from the second, and of a label from its limit. The noise
+        is taken as normal and the same for every text: a steadier figure than counting the few that changed.
         """
         deviation = math.sqrt(self.noise(logits))
         if deviation == 0:
             return 0.0
-        if self.activation == "identity":
+        if self.decision.activation == "identity":
             return math.erfc(_MOVED * float(self.logits.std()) / deviation / math.sqrt(2))
-        distances = np.abs(self._margins(self.logits)) / deviation / math.sqrt(2)
+        values, limits = self._deciding(self.logits)
+        distances = np.abs(values - limits) / deviation / math.sqrt(2)
         flips = np.array([math.erfc(distance) / 2 for distance in distances.ravel()]).reshape(distances.shape)
         return float(1 - np.prod(1 - flips, axis=1).mean())
 
-    def _margins(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 [texts, decisions]."""
-        if self.activation != "softmax":
-            return logits
+    def _deciding(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The values that decide, float64 [texts, decisions], and the limit of each, float64 [decisions]."""
+        limits = self.decision.limits(logits.shape[1])
+        values = self.decision.log_odds(logits) if limits is not None else logits.astype(np.float64)
+        if self.decision.activation != "softmax":
+            return values, np.zeros(logits.shape[1]) if limits is None else limits
+        margins = self._margins(logits)
+        if limits is None:
+            return margins, np.zeros(1)
+        return np.hstack([margins, values]), np.concatenate([np.zeros(1), limits])
+
+    def _margins(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """How far the reference's best label lies above its second, float64 [texts, 1]."""
         if logits.shape[1] == 1:
-            return np.ones_like(logits)  # one label alone is always the best
+            return np.ones(logits.shape)  # one label alone is always the best
         rows = np.arange(len(logits))
         second, best = np.argsort(self.logits, axis=1)[:, -2:].T
-        margins: NDArray[np.float32] = (logits[rows, best] - logits[rows, second])[:, None]
+        margins: NDArray[np.float64] = (logits[rows, best].astype(np.float64) - logits[rows, second])[:, None]
         return margins
 
 
@@ -118,9 +171,9 @@ def compare_answers(
     changed = answers.changed(logits)
     low, high = wilson_interval(int(changed.sum()), len(changed))
     difference = np.abs(logits - answers.logits)
-    activation = answers.activation
-    accuracy, f1 = _quality(logits, examples, labels, activation)
-    reference_accuracy, reference_f1 = _quality(answers.logits, examples, labels, activation)
+    decision = answers.decision
+    accuracy, f1 = _quality(logits, examples, labels, decision.activation)
+    reference_accuracy, reference_f1 = _quality(answers.logits, examples, labels, decision.activation)
     return Fidelity(
         sample=sample,
         texts=len(changed),
@@ -140,8 +193,8 @@ def compare_answers(
         examples=tuple(
             ChangedText(
                 text=_shown(examples[int(index)]),
-                reference=_answer(answers.logits[index], labels, activation),
-                found=_answer(logits[index], labels, activation),
+                reference=_answer(answers.logits[index], labels, decision),
+                found=_answer(logits[index], labels, decision),
             )
             for index in np.flatnonzero(changed)[:_EXAMPLES]
         ),
@@ -185,12 +238,14 @@ def _quality(
     return float((found == wanted).mean()), float((2 * right / np.maximum(occurring, 1))[occurring > 0].mean())
 
 
-def _answer(logits: NDArray[np.float32], labels: Sequence[str], activation: Activation) -> str:
-    if activation == "identity":
+def _answer(logits: NDArray[np.float32], labels: Sequence[str], decision: Decision) -> str:
+    if decision.activation == "identity":
         return ", ".join(f"{value:.4g}" for value in logits)
-    if activation == "sigmoid":
-        return ", ".join(labels[int(index)] for index in np.flatnonzero(logits > 0)) or "none"
-    return labels[int(logits.argmax())]
+    accepted = [labels[int(index)] for index in np.flatnonzero(decision.accepted(logits[None])[0])]
+    if decision.activation == "sigmoid":
+        return ", ".join(accepted) or "none"
+    best = labels[int(logits.argmax())]
+    return best if decision.thresholds is None else f"{best}; accepted: {', '.join(accepted) or 'none'}"
 
 
 def _shown(example: Example) -> str:

@@ -16,6 +16,7 @@ __all__ = [
     "Activation",
     "Candidate",
     "ChangedText",
+    "Drift",
     "Fidelity",
     "FileRecord",
     "Graph",
@@ -79,8 +80,8 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Attributes:
         sample: Name of the file that the texts came from.
         texts: How many there were.
-        changed: Texts with another answer: another best label, another set of accepted labels, or a regression's
-            value moved by more than a tenth of its standard deviation.
+        changed: Texts with another answer: another best label, another set of accepted labels (by the manifest's
+            thresholds), or a regression's value moved by more than a tenth of its standard deviation.
         changed_low, changed_high: 95 % interval of the share of changed answers (Wilson).
         budget: The share that was allowed.
         accuracy: Share of right answers, where the sample has labels.
@@ -111,6 +112,24 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mean_difference: float
     speed: float | None
     examples: tuple[ChangedText, ...]
+
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far unseen texts leave the ranges that calibration found. What lies outside is clipped.
+
+    Attributes:
+        values: Quantized values watched.
+        drifted: Those of which a number lay outside.
+        clipped: Share of all their numbers that lay outside.
+        overshoot: The farthest that a number lay outside, as a share of its value's range.
+        worst: Name of that value; empty where none drifted.
+    """
+
+    values: int
+    drifted: int
+    clipped: float
+    overshoot: float
+    worst: str
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -159,6 +178,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         fidelity: Measured against fp32 when it was exported; None for fp32 itself.
         target: The instructions that int8 was made for: "vnni", "avx2" or "arm64".
         search: The mixes that the search measured, fastest first.
+        drift: How far int8's ranges hold on the unseen texts.
     """
 
     precision: str
@@ -169,6 +189,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     fidelity: Fidelity | None = None
     target: Target | None = None
     search: tuple[Candidate, ...] = ()
+    drift: Drift | None = None
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

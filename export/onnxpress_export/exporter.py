@@ -18,6 +18,7 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from onnxpress.errors import CheckpointError, ConfigError
+from onnxpress.fidelity import Decision
 from onnxpress.manifest import SCHEMA_VERSION, Manifest, Provenance, Variant
 from onnxpress_export.artifact import (
     CPU_GRAPH_NAME,
@@ -164,6 +165,7 @@ def export(
                 masked=masked,
                 cpu=model,
                 rewrites=rewrites,
+                decision=Decision(loaded.activation, accepted_from),
                 directory=staging,
                 sample=texts,
                 budget=max_disagreement,

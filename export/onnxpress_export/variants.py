@@ -10,7 +10,7 @@ from typing import Final, Literal
 import onnx_ir as ir
 
 from onnxpress.errors import ConfigError
-from onnxpress.fidelity import Answers, require_budget
+from onnxpress.fidelity import Answers, Decision, require_budget
 from onnxpress.machine import int8_target
 from onnxpress.manifest import Fidelity, Graph, Target, Variant
 from onnxpress_export.artifact import (
@@ -68,6 +68,7 @@ class Fp32:
         masked: The fp32 graph that takes a padding mask, before the passes of a device; its weights are written.
         cpu: The CPU's fp32 graph: what answers are compared with.
         rewrites: What made `masked`.
+        decision: What an answer is.
         directory: Where to write, and where the weights are.
         sample: Texts to choose and to measure by.
         budget: Share of answers that may change.
@@ -78,6 +79,7 @@ class Fp32:
     masked: ir.Model
     cpu: ir.Model
     rewrites: Mapping[str, int]
+    decision: Decision
     directory: Path
     sample: Sample
     budget: float
@@ -94,7 +96,7 @@ def write_lower_precisions(source: Fp32, precisions: Sequence[str], *, int8_for:
     if not wanted:
         return []
     source.on_step("asking torch about unseen texts")
-    torch_says = torch_answers(source.checkpoint, source.sample)
+    torch_says = torch_answers(source.checkpoint, source.sample, source.decision)
     variants = []
     if "fp16" in wanted:
         variants.append(_write_half(source, torch_says))
@@ -109,7 +111,7 @@ def _write_int8(source: Fp32, torch_says: Answers, target: Target) -> Variant:
         source.cpu,
         directory,
         source.sample,
-        source.checkpoint.activation,
+        source.decision,
         target=target,
         budget=source.budget,
         on_step=source.on_step,
@@ -126,6 +128,7 @@ def _write_int8(source: Fp32, torch_says: Answers, target: Target) -> Variant:
         fidelity=_measured(source, "int8", model, torch_says, timed=True),
         target=target,
         search=recipe.candidates,
+        drift=recipe.drift(source.cpu, directory, source.sample),
     )
 
 
@@ -152,7 +155,7 @@ def _measured(source: Fp32, precision: str, model: ir.Model, torch_says: Answers
         source.directory,
         source.sample,
         source.checkpoint.labels,
-        source.checkpoint.activation,
+        source.decision,
         torch=torch_says,
         budget=source.budget,
         timed=timed,

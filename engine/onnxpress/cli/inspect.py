@@ -100,8 +100,14 @@ def _proof(variant: Variant) -> str:
     return (
         f"{fidelity.changed} of {fidelity.texts:,} unseen texts of {fidelity.sample} changed "
         f"({fidelity.changed / fidelity.texts:.2%}, 95 % interval {fidelity.changed_low:.2%} … "
-        f"{fidelity.changed_high:.2%}, budget {fidelity.budget:.2%}){right}; {speed}"
+        f"{fidelity.changed_high:.2%}, budget {fidelity.budget:.2%}){right}; {speed}{_drift(variant)}"
     )
+
+
+def _drift(variant: Variant) -> str:
+    if (drift := variant.drift) is None:
+        return ""
+    return f"; {drift.drifted} of {drift.values} values leave their range, by up to {drift.overshoot:.1%} of it"
 
 
 def _files(artifact: Artifact) -> Table:

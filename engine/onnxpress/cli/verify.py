@@ -14,7 +14,7 @@ from onnxpress.artifact import open_artifact
 from onnxpress.cli.progress import show_steps
 from onnxpress.errors import ConfigError
 from onnxpress.examples import read_examples, require_labels
-from onnxpress.fidelity import Answers, compare_answers, require_budget
+from onnxpress.fidelity import Answers, Decision, compare_answers, require_budget
 from onnxpress.loading import load
 from onnxpress.session import resolve_device
 
@@ -42,6 +42,7 @@ def verify(
     examples = read_examples(sample)
     require_labels(examples, manifest.labels, sample)
     texts = [example.text for example in examples]
+    decision = Decision(manifest.activation, manifest.thresholds)
     here = [(variant, exported) for variant, exported in lower if variant.precision != "fp16" or _has_cuda()]
     if not here:
         raise ConfigError(
@@ -53,7 +54,7 @@ def verify(
             load(artifact, precision="fp32", device="cpu", optimize_for="throughput", spinning=False) as reference,
             load(artifact, precision=variant.precision, optimize_for="throughput", spinning=False) as candidate,
         ):
-            answers, logits = Answers(reference.logits(texts), manifest.activation), candidate.logits(texts)
+            answers, logits = Answers(reference.logits(texts), decision), candidate.logits(texts)
             ratios = []
             for number in range(_ROUNDS):
                 show(f"timing, round {number + 1} of {_ROUNDS}")

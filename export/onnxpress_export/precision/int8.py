@@ -11,9 +11,10 @@ import onnx_ir as ir
 
 from onnxpress.cpu import available_cpus
 from onnxpress.errors import CheckFailedError
-from onnxpress.fidelity import Answers, compare_answers
-from onnxpress.manifest import Activation, Candidate, Fidelity, Target
+from onnxpress.fidelity import Answers, Decision, compare_answers
+from onnxpress.manifest import Candidate, Drift, Fidelity, Target
 from onnxpress_export.precision.activations import record_activations
+from onnxpress_export.precision.drift import measure_drift
 from onnxpress_export.precision.products import Source, find_sources
 from onnxpress_export.precision.recipe import Recipe, choose_recipe, finer_recipe
 from onnxpress_export.precision.sample import SEED, Sample
@@ -63,12 +64,17 @@ class Int8:
         """Quantize `model` in place. Returns the number of products and embedding tables rewritten."""
         return build(model, self.sources, self.recipes, self.mix)
 
+    def drift(self, model: ir.Model, folder: Path, sample: Sample) -> Drift:
+        """How far the sample's unseen texts leave the ranges of what is quantized of the fp32 graph `model`."""
+        chosen = {name: self.recipes[level][name] for name, level in self.mix.items() if level != "fp32"}
+        return measure_drift(model, folder, sample.unseen_rows, chosen)
+
 
 def choose_int8(
     model: ir.Model,
     folder: Path,
     sample: Sample,
-    activation: Activation,
+    decision: Decision,
     *,
     target: Target,
     budget: float,
@@ -80,7 +86,7 @@ def choose_int8(
         model: The CPU's fp32 graph, whose weights lie in `folder`; it stays as it is.
         folder: Where the weights are.
         sample: The texts.
-        activation: The model's, which says what an answer is.
+        decision: What an answer is.
         target: The machine that it is for.
         budget: Share of answers that may change.
         on_step: Told the name of each step.
@@ -100,7 +106,7 @@ def choose_int8(
         recipes["int8"][name] = choose_recipe(source, seen[name], weight_limit=limit)
         recipes["int8x2"][name] = finer_recipe(source, seen[name], weight_limit=limit)
     trial = Trial(sample.seen_rows, folder)
-    answers = Answers(trial.logits(model), activation)
+    answers = Answers(trial.logits(model), decision)
     found = search(model, sources, recipes, trial, answers, budget=budget, unseen=len(sample.unseen), on_step=on_step)
     if set(found.mix.values()) == {"fp32"}:
         raise NoMixError(budget, found.candidates[0].changed, found.candidates[0].expected)
@@ -113,7 +119,7 @@ def measure_fidelity(
     folder: Path,
     sample: Sample,
     labels: Sequence[str],
-    activation: Activation,
+    decision: Decision,
     *,
     torch: Answers,
     budget: float,
@@ -125,7 +131,7 @@ def measure_fidelity(
     """
     trial = Trial(sample.unseen_rows, folder)
     return compare_answers(
-        Answers(trial.logits(reference), activation),
+        Answers(trial.logits(reference), decision),
         trial.logits(model),
         sample.unseen,
         labels,

@@ -13,7 +13,7 @@ from onnxpress_export.precision.activations import Activations
 from onnxpress_export.precision.products import Product, Source
 from onnxpress_export.precision.rounding import inverse_factor, round_weight
 
-__all__ = ["FINE_STEPS", "QuantizedWeight", "Recipe", "choose_recipe", "finer_recipe"]
+__all__ = ["FINE_STEPS", "QuantizedWeight", "Recipe", "choose_recipe", "finer_recipe", "outside"]
 
 FINE_STEPS: Final = 254
 """How much finer the second term's steps are: what the first leaves, half a step either way, fills its range."""
@@ -56,6 +56,19 @@ class Recipe:
     zero_point: np.uint8
     weights: dict[str, QuantizedWeight]
     terms: int
+
+
+def outside(tokens: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
+    """How far each number lies outside the recipe's uint8, as a share of its range; 0 where rounding brings it inside.
+
+    Args:
+        tokens: float32 [..., inputs], before the divisor.
+        recipe: What quantizes them.
+    """
+    steps = np.rint((tokens if recipe.divisor is None else tokens / recipe.divisor) / recipe.scale)
+    steps += np.float32(recipe.zero_point)
+    beyond: NDArray[np.float32] = np.maximum(np.maximum(-steps, steps - _UINT8), 0) / _UINT8
+    return beyond
 
 
 def finer_recipe(source: Source, seen: Activations, *, weight_limit: int) -> Recipe:

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from onnxpress.encoder import Encoder, TokenRows
 from onnxpress.errors import ConfigError
 from onnxpress.examples import Example, read_examples, require_labels
-from onnxpress.fidelity import Answers
+from onnxpress.fidelity import Answers, Decision
 from onnxpress.planner import plan_batches
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.precision.generic import GENERIC_NAME, generic_examples
@@ -72,10 +72,10 @@ def read_sample(path: Path | None, checkpoint: Checkpoint) -> Sample:
     return Sample(GENERIC_NAME if path is None else path.name, seen, unseen, *rows)
 
 
-def torch_answers(checkpoint: Checkpoint, sample: Sample) -> Answers:
+def torch_answers(checkpoint: Checkpoint, sample: Sample, decision: Decision) -> Answers:
     """What torch answers to the first of the sample's unseen texts, in batches of equal length."""
     lengths = sample.unseen_rows.lengths[:_MOST_FOR_TORCH]
     logits = np.empty((len(lengths), len(checkpoint.labels)), dtype=np.float32)
     for batch in plan_batches(lengths, max_tokens=_MAX_TOKENS):
         logits[batch] = torch_logits(checkpoint, sample.unseen_rows.inputs(batch, checkpoint.input_names))
-    return Answers(logits, checkpoint.activation)
+    return Answers(logits, decision)

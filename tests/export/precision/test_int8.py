@@ -75,6 +75,14 @@ def test_the_search_left_its_front(variant: Variant) -> None:
     assert variant.cpu.operators["MultiHeadAttention"] == 2
 
 
+def test_the_manifest_says_how_far_unseen_texts_leave_the_ranges(variant: Variant) -> None:
+    drift = variant.drift
+    (chosen,) = [candidate for candidate in variant.search if candidate.chosen]
+    assert drift is not None and 0 < drift.values <= 12 - chosen.products.get("fp32", 0)
+    assert 0 <= drift.drifted <= drift.values and (drift.drifted > 0) == (drift.overshoot > 0) == bool(drift.worst)
+    assert 0 <= drift.clipped < 0.01 and drift.overshoot < 0.5  # texts of one kind: rare, and not by much
+
+
 def test_auto_is_int8_on_the_cpu_and_fp32_is_there_to_ask_for(int8_artifact: Path, texts: list[str]) -> None:
     with onnxpress.load(int8_artifact) as int8, onnxpress.load(int8_artifact, precision="fp32") as fp32:
         assert (int8.precision, fp32.precision) == ("int8", "fp32")
@@ -253,6 +261,7 @@ def test_the_report_is_one_page_of_its_own(int8_artifact: Path, variant: Variant
     assert variant.fidelity is not None
     assert f"{variant.fidelity.texts:,} of sample.jsonl" in page
     assert page.count("<tr><td>") == len(variant.fidelity.examples)
+    assert variant.drift is not None and f"On the unseen part {variant.drift.drifted} of" in page
     HTMLParser().feed(page)
 
 

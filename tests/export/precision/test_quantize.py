@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 import onnxpress
 from onnxpress.encoder import TokenRows
 from onnxpress_export.precision.activations import Activations, record_activations
+from onnxpress_export.precision.drift import measure_drift
 from onnxpress_export.precision.products import Source, find_sources
 from onnxpress_export.precision.quantize import halve_weights, quantize_embeddings, quantize_products
-from onnxpress_export.precision.recipe import Recipe, choose_recipe, finer_recipe
+from onnxpress_export.precision.recipe import Recipe, choose_recipe, finer_recipe, outside
 from onnxpress_export.precision.trial import Trial, node_times
 
 
@@ -136,3 +137,22 @@ def test_node_times_name_the_products(model: ir.Model, trial: Trial) -> None:
     times = node_times(model, trial)
     assert all(duration >= 0 for duration in times.values())
     assert sum(node.op_type == "MatMul" and node.name in times for node in model.graph) == 12
+
+
+def test_what_lies_outside_the_range_is_a_share_of_it() -> None:
+    recipe = Recipe(np.array([1, 2], np.float32), np.float32(0.1), np.uint8(100), {}, terms=1)  # -10 … 15.5
+    tokens = np.array([[15.5, 31.0], [15.54, -20.0], [18.05, -25.1]], np.float32)
+    np.testing.assert_allclose(outside(tokens, recipe), [[0, 0], [0, 0], [25.5 / 255, 25.5 / 255]], rtol=0.03)
+
+
+def test_texts_that_calibration_saw_stay_in_range_and_others_are_told(
+    model: ir.Model, sources: dict[str, Source], seen: dict[str, Activations], trial: Trial
+) -> None:
+    recipes = {name: choose_recipe(source, seen[name], weight_limit=127) for name, source in sources.items()}
+    kept = measure_drift(model, trial.folder, trial.rows, recipes)
+    assert (kept.values, kept.drifted, kept.clipped, kept.worst) == (len(sources), 0, 0.0, "")
+    name = next(iter(recipes))
+    recipes[name] = Recipe(recipes[name].divisor, recipes[name].scale / 2, recipes[name].zero_point, {}, terms=1)
+    told = measure_drift(model, trial.folder, trial.rows, recipes)
+    assert (told.drifted, told.worst) == (1, name) and told.clipped > 0
+    assert told.overshoot == pytest.approx(0.5, abs=0.35)  # up to half of twice the range, where zero is in the middle
