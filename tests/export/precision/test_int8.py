@@ -261,7 +261,7 @@ def test_the_report_is_one_page_of_its_own(int8_artifact: Path, variant: Variant
     assert variant.fidelity is not None
     assert f"{variant.fidelity.texts:,} of sample.jsonl" in page
     assert page.count("<tr><td>") == len(variant.fidelity.examples)
-    assert variant.drift is not None and f"On the unseen part {variant.drift.drifted} of" in page
+    assert variant.drift is not None and f"On the unseen ones {variant.drift.drifted} of" in page
     HTMLParser().feed(page)
 
 
