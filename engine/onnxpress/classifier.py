@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.encoder import Encoder, Text
-from onnxpress.errors import ConfigError
+from onnxpress.errors import ConfigError, TextError
 from onnxpress.manifest import Manifest
 from onnxpress.planner import plan_batches
 from onnxpress.predictions import Prediction, accepted_labels, activate, best_labels, top_labels
@@ -143,6 +143,19 @@ class Classifier:
         remaining = iter(texts)
         while window := list(islice(remaining, chunk)):
             yield from self(window)
+
+    def stream_probabilities(self, chunks: Iterable[Sequence[Text]]) -> Iterator[NDArray[np.float32]]:
+        """`probabilities` of each chunk, in order, in constant memory.
+
+        Raises:
+            TextError: A text cannot be classified; its index counts from its own chunk's start.
+        """
+        for chunk in chunks:
+            yield self.probabilities(chunk)
+
+    def rejected(self, texts: Sequence[Text]) -> list[TextError]:
+        """Why each text that cannot be classified cannot, by its index, in order; empty when all can."""
+        return list(self._encoder.rejected(texts))
 
     def close(self) -> None:
         """Stop the workers; later calls raise. Calls under way finish first."""

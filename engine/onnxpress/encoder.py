@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.errors import TextEncodingError, TextTooLongError, TextTypeError
+from onnxpress.errors import TextEncodingError, TextError, TextTooLongError, TextTypeError
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -76,21 +76,28 @@ class Encoder:
             TextTooLongError: A text has more characters than `max_characters`.
             TextEncodingError: A text holds a lone surrogate.
         """
-        for index, text in enumerate(texts):
-            self._check(index, text)
+        if (bad := next(self.rejected(texts), None)) is not None:
+            raise bad
         encodings = self._tokenizer.encode_batch_fast(list(texts))
         return TokenRows(encodings, np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings)))
 
-    def _check(self, index: int, text: object) -> None:
+    def rejected(self, texts: Sequence[Text]) -> Iterator[TextError]:
+        """Why each text that cannot be tokenized cannot, in order; nothing is tokenized."""
+        for index, text in enumerate(texts):
+            if (problem := self._problem(index, text)) is not None:
+                yield problem
+
+    def _problem(self, index: int, text: object) -> TextError | None:
         parts = text if isinstance(text, tuple) else (text,)
         if len(parts) > 2 or not parts or not all(isinstance(part, str) for part in parts):
-            raise TextTypeError(index, _describe(text))
+            return TextTypeError(index, _describe(text))
         characters = sum(map(len, parts))
         if characters > self._max_characters:
-            raise TextTooLongError(index, characters, self._max_characters)
+            return TextTooLongError(index, characters, self._max_characters)
         for part in parts:
             if not part.isascii() and (match := _SURROGATE.search(part)):
-                raise TextEncodingError(index, match.start(), ord(match.group()))
+                return TextEncodingError(index, match.start(), ord(match.group()))
+        return None
 
 
 def _describe(text: object) -> str:

@@ -184,3 +184,16 @@ def test_a_closed_classifier_says_so(artifact: Path) -> None:
 
 def test_what_runs_is_told(classifier: onnxpress.Classifier) -> None:
     assert (classifier.labels, classifier.device, classifier.precision) == (("negative", "positive"), "cpu", "fp32")
+
+
+def test_chunks_are_answered_in_order(classifier: onnxpress.Classifier, texts: list[str]) -> None:
+    chunks = [texts[:7], [], texts[7:100], texts[100:]]
+    found = list(classifier.stream_probabilities(iter(chunks)))
+    assert [len(scores) for scores in found] == [7, 0, 93, 200]
+    np.testing.assert_allclose(np.concatenate(found), classifier.probabilities(texts), rtol=0, atol=BATCHED)
+
+
+def test_texts_can_be_checked_beforehand(classifier: onnxpress.Classifier) -> None:
+    assert classifier.rejected(["good", ("a", "b")]) == []
+    (problem,) = classifier.rejected(["good", "a\ud800"])
+    assert problem.index == 1

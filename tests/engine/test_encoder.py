@@ -5,6 +5,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from onnxpress.encoder import Encoder, Text
+from onnxpress.errors import TextEncodingError, TextTooLongError, TextTypeError
 from tests.conftest import make_tokenizer
 
 
@@ -52,3 +53,13 @@ def test_inputs_are_int64_by_name_for_the_rows_asked_for() -> None:
 @pytest.mark.parametrize("text", ["", " ", "\0", "\n\t", "é" * 50, "👍🏽" * 20, "\ufffd", "\u202e", "日本語"])
 def test_any_valid_text_is_tokenized(text: str) -> None:
     assert 2 <= encoder().encode([text]).lengths[0] <= 12
+
+
+def test_every_text_that_cannot_be_tokenized_is_told_with_its_place() -> None:
+    found = list(encoder().rejected(["good", 7, "é" * 1_001, ("a", "b"), "a\ud800", ("a", None)]))  # type: ignore[list-item]
+    assert [(problem.index, type(problem)) for problem in found] == [
+        (1, TextTypeError),
+        (2, TextTooLongError),
+        (4, TextEncodingError),
+        (5, TextTypeError),
+    ]
