@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import islice
 from types import TracebackType
 from typing import Final, overload
@@ -11,49 +14,54 @@ from typing import Final, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.encoder import Encoder, Text
-from onnxpress.errors import ConfigError, TextError
+from onnxpress.encoder import Encoder, Text, TokenRows
+from onnxpress.errors import ClosedError, ConfigError, ForkedError, TextError
 from onnxpress.manifest import Manifest
-from onnxpress.planner import plan_batches
-from onnxpress.predictions import Prediction, accepted_labels, activate, best_labels, top_labels
-from onnxpress.session import Device, Session
+from onnxpress.predictions import Prediction, accepted_labels, activate, best_labels, pool_windows, top_labels
+from onnxpress.runner import Runner
+from onnxpress.settings import Settings
 
 __all__ = ["Classifier"]
 
-_CHUNK: Final = 4_096
 _HALF: Final = 0.5
 
 
 class Classifier:
     """A loaded classifier, made by `load`. Safe to share between threads; close it, or use it in a `with`.
 
+    It can be pickled: where it is unpickled, the artifact is loaded again from its path.
+
     Attributes:
         labels: Label names, in the order of the logits.
         device: Where it runs: "cpu" or "cuda".
         precision: What it runs: "fp32", "fp16" or "int8".
+        settings: What it was loaded with.
     """
 
     def __init__(
         self,
         manifest: Manifest,
         encoder: Encoder,
-        session: Session,
+        runner: Runner,
         *,
-        device: Device,
         precision: str,
+        settings: Settings,
         workers: int,
-        max_tokens: int,
+        reload: tuple[Callable[..., Classifier], tuple[object, ...]],
     ) -> None:
+        """Join what `load` opened; `reload` makes the same classifier again, a function and its arguments."""
         self.labels = manifest.labels
-        self.device = device
+        self.device = runner.session.device
         self.precision = precision
+        self.settings = settings
         self._activation = manifest.activation
         self._thresholds = manifest.thresholds
         self._encoder = encoder
-        self._session = session
+        self._runner = runner
         self._workers = workers
-        self._max_tokens = max_tokens
-        self._pool = ThreadPoolExecutor(workers, "onnxpress") if workers > 1 else None
+        self._reload = reload
+        self._process = os.getpid()
+        self._pool = _pool(workers, settings.affinity) if workers > 1 else None
         self._closed = False
 
     # A str is a Sequence[str] to a type checker; at run time the first two overloads win.
@@ -88,25 +96,16 @@ class Classifier:
     def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Raw scores, float32 [len(texts), len(labels)], in input order.
 
+        At most `max_texts` texts are tokenized ahead of those that run. Equal texts among these are run once.
+
         Raises:
-            TextError: A text cannot be classified; none is. Lengths are checked before tokenization.
+            TextError: A text cannot be classified; none is answered. Lengths are checked before tokenization.
         """
-        if self._closed:
-            raise ConfigError("this classifier is closed. Load the artifact again.")
-        rows = self._encoder.encode(texts)
-        logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
-
-        def run(batch: NDArray[np.intp]) -> None:
-            logits[batch] = self._session.run(rows.inputs(batch, self._session.input_names))
-
-        batches = plan_batches(rows.lengths, max_tokens=self._max_tokens, workers=self._workers)
-        if self._pool is None or len(batches) < 2:
-            for batch in batches:
-                run(batch)
-        else:
-            for future in [self._pool.submit(run, batch) for batch in batches]:
-                future.result()
-        return logits
+        self._encoder.check(texts)
+        size = self.settings.max_texts
+        if len(texts) <= size:
+            return self._started(texts).result()
+        return np.concatenate(list(self._run(texts[start : start + size] for start in range(0, len(texts), size))))
 
     def probabilities(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Scores, float32 [len(texts), len(labels)], in input order.
@@ -131,37 +130,65 @@ class Classifier:
         thresholds = self._thresholds or (_HALF,) * len(self.labels)
         return accepted_labels(self.probabilities(texts), self.labels, thresholds)
 
-    def stream(self, texts: Iterable[Text], *, chunk: int = _CHUNK) -> Iterator[Prediction]:
+    def stream(self, texts: Iterable[Text], *, chunk: int | None = None) -> Iterator[Prediction]:
         """Classify an endless iterable in constant memory, in order, `chunk` texts at a time.
+
+        With `optimize_for="throughput"` a chunk, `max_texts` texts by default, is read and tokenized while the one
+        before it runs.
 
         Raises:
             ConfigError: `chunk` is below 1.
-            TextError: A text cannot be classified; predictions of the chunks before it were yielded.
+            TextError: A text cannot be classified; predictions of the chunks before it were yielded. Its index counts
+                from the first text.
         """
-        if chunk < 1:
+        size = self.settings.max_texts if chunk is None else chunk
+        if size < 1:
             raise ConfigError(f"chunk must be at least 1, got {chunk}")
-        remaining = iter(texts)
-        while window := list(islice(remaining, chunk)):
-            yield from self(window)
+        remaining, done = iter(texts), 0
+        try:
+            for scores in self.stream_probabilities(iter(lambda: list(islice(remaining, size)), [])):
+                yield from best_labels(scores, self.labels)
+                done += len(scores)
+        except TextError as error:
+            raise error.moved(done) from None
 
     def stream_probabilities(self, chunks: Iterable[Sequence[Text]]) -> Iterator[NDArray[np.float32]]:
         """`probabilities` of each chunk, in order, in constant memory.
 
+        With `optimize_for="throughput"` each is read and tokenized while the one before it runs.
+
         Raises:
-            TextError: A text cannot be classified; its index counts from its own chunk's start.
+            TextError: A text cannot be classified; all chunks before its own were yielded. Its index counts from its
+                own chunk's start.
         """
-        for chunk in chunks:
-            yield self.probabilities(chunk)
+
+        def checked() -> Iterator[Sequence[Text]]:
+            for chunk in chunks:
+                self._encoder.check(chunk)
+                yield chunk
+
+        return (activate(logits, self._activation) for logits in self._run(checked()))
+
+    def count_tokens(self, texts: Sequence[Text]) -> NDArray[np.int64]:
+        """Tokens that each text has before any are cut, special tokens included, int64 [len(texts)].
+
+        With `long_text="truncate"`, a text of more than `max_length` loses the rest. Raises as `logits` does.
+        """
+        self._check_usable()
+        return self._encoder.count_tokens(texts)
 
     def rejected(self, texts: Sequence[Text]) -> list[TextError]:
         """Why each text that cannot be classified cannot, by its index, in order; empty when all can."""
         return list(self._encoder.rejected(texts))
 
     def close(self) -> None:
-        """Stop the workers; later calls raise. Calls under way finish first."""
+        """Stop the workers; later calls raise ClosedError. Calls under way finish first."""
         self._closed = True
         if self._pool is not None:
             self._pool.shutdown()
+
+    def __reduce__(self) -> tuple[Callable[..., Classifier], tuple[object, ...]]:
+        return self._reload
 
     def __enter__(self) -> Classifier:
         return self
@@ -183,3 +210,98 @@ class Classifier:
             raise ConfigError(f"top_k must be at least 1, got {top_k}")
         scores = self.probabilities(texts)
         return best_labels(scores, self.labels) if top_k is None else top_labels(scores, self.labels, top_k)
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise ClosedError("classifier")
+        if (here := os.getpid()) != self._process:
+            raise ForkedError(self._process, here)
+
+    def _run(self, chunks: Iterable[Sequence[Text]]) -> Iterator[NDArray[np.float32]]:
+        """Logits of each chunk of checked texts, in order; what fails does so after all before it was yielded."""
+        started: deque[_Started] = deque()
+        remaining = iter(chunks)
+        failure: Exception | None = None
+        with ExitStack() as stack:
+            stack.callback(lambda: deque(map(_Started.cancel, started), maxlen=0))
+            while failure is None:
+                try:
+                    started.append(self._started(next(remaining)))
+                except StopIteration:
+                    break
+                except Exception as error:  # the chunks' own: raised below
+                    failure = error
+                if len(started) > (self._pool is not None):  # one ahead where others run the one before
+                    yield started.popleft().result()
+            while started:
+                yield started.popleft().result()
+        if failure is not None:
+            raise failure
+
+    def _started(self, texts: Sequence[Text]) -> _Started:
+        """Tokenize checked texts, and begin to run them: on the workers, or here and now where there are none."""
+        self._check_usable()
+        unique = dict.fromkeys(texts)
+        repeats = None
+        if len(unique) < len(texts):
+            places = {text: place for place, text in enumerate(unique)}
+            repeats = np.array([places[text] for text in texts])
+            texts = list(unique)
+        rows = self._encoder.tokenize(texts)
+        logits = np.empty((len(rows.lengths), len(self.labels)), dtype=np.float32)
+        buckets = self._runner.plan(rows.lengths, self._workers)
+
+        def run(number: int) -> None:
+            logits[buckets[number].rows] = self._runner.run(rows, buckets[number])
+
+        running: list[Future[None]] = []
+        if self._pool is None or len(buckets) < 2:
+            for number in range(len(buckets)):
+                run(number)
+        else:
+            running = [self._pool.submit(run, number) for number in range(len(buckets))]
+        return _Started(logits, running, rows, repeats, self.settings)
+
+
+class _Started:
+    """Texts that run."""
+
+    def __init__(
+        self,
+        logits: NDArray[np.float32],
+        running: list[Future[None]],
+        rows: TokenRows,
+        repeats: NDArray[np.intp] | None,
+        settings: Settings,
+    ) -> None:
+        self._logits = logits
+        self._running = running
+        self._rows = rows
+        self._repeats = repeats
+        self._settings = settings
+
+    def result(self) -> NDArray[np.float32]:
+        """Logits of the texts, once all have run."""
+        try:
+            for future in self._running:
+                future.result()
+        except BaseException:
+            self.cancel()
+            raise
+        logits = self._logits
+        if self._rows.starts is not None:
+            logits = pool_windows(logits, self._rows.starts, self._settings.pooling)
+        return logits if self._repeats is None else logits[self._repeats]
+
+    def cancel(self) -> None:
+        """Do not run what has not begun."""
+        for future in self._running:
+            future.cancel()
+
+
+def _pool(workers: int, affinity: Sequence[int] | None) -> ThreadPoolExecutor:
+    """A thread for each batch that runs at once, pinned to a CPU each where `affinity` names them."""
+    if affinity is None:
+        return ThreadPoolExecutor(workers, "onnxpress")
+    cpus = iter(affinity)
+    return ThreadPoolExecutor(workers, "onnxpress", initializer=lambda: os.sched_setaffinity(0, {next(cpus)}))

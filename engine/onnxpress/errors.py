@@ -7,13 +7,18 @@
     ├── TextError
     │   ├── TextTypeError           neither a string nor a pair of strings
     │   ├── TextEncodingError       a lone surrogate
-    │   └── TextTooLongError        more characters than `max_characters`
+    │   ├── TextTooLongError        more characters than `max_characters`
+    │   └── TooManyTokensError      more tokens than the model takes, where these must not be cut
     ├── ArtifactError
     │   ├── ArtifactNotFoundError   no artifact at that path
     │   ├── ArtifactSchemaError     a manifest this version cannot read
     │   ├── ArtifactIntegrityError  a file that is not the one exported
     │   └── PrecisionUnavailableError
     ├── CheckpointError             a checkpoint that cannot be exported
+    ├── ClosedError                 a classifier or service that was closed
+    ├── ForkedError                 a classifier used in a process forked after it was loaded
+    ├── OverloadedError             a service whose queue is full
+    ├── DeadlineExceededError       a request that was not answered in time
     ├── OutputExistsError           an output that would be overwritten
     └── CheckFailedError            a measured check that did not hold (exit status 1)
 
@@ -24,6 +29,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike, fspath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = [
     "ArtifactError",
@@ -32,16 +41,21 @@ __all__ = [
     "ArtifactSchemaError",
     "CheckFailedError",
     "CheckpointError",
+    "ClosedError",
     "ConfigError",
+    "DeadlineExceededError",
     "DeviceUnavailableError",
+    "ForkedError",
     "MissingDependencyError",
     "OnnxpressError",
     "OutputExistsError",
+    "OverloadedError",
     "PrecisionUnavailableError",
     "TextEncodingError",
     "TextError",
     "TextTooLongError",
     "TextTypeError",
+    "TooManyTokensError",
 ]
 
 
@@ -97,6 +111,10 @@ class TextError(OnnxpressError):
         super().__init__(index, *args)
         self.index = index
 
+    def moved(self, by: int) -> Self:
+        """The same error, of a text `by` places further on."""
+        return type(self)(self.index + by, *self.args[1:])
+
 
 class TextTypeError(TextError, TypeError):
     """A text is neither a string nor a pair of strings."""
@@ -135,6 +153,77 @@ class TextTooLongError(TextError, ValueError):
             f"text {self.index} has {self.characters:,} characters; the limit is {self.limit:,}. "
             "Shorten it, or raise max_characters."
         )
+
+
+class TooManyTokensError(TextError, ValueError):
+    """A text has more tokens than the model takes, and `long_text` does not let them be cut."""
+
+    def __init__(self, index: int, limit: int, way_out: str) -> None:
+        super().__init__(index, limit, way_out)
+        self.limit, self.way_out = limit, way_out
+
+    def __str__(self) -> str:
+        return f"text {self.index} has more than the {self.limit:,} tokens that the model takes. {self.way_out}"
+
+
+class ClosedError(OnnxpressError, RuntimeError):
+    """A classifier or a service was closed."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"this {self.what} is closed. Make another."
+
+
+class ForkedError(OnnxpressError, RuntimeError):
+    """A classifier is used in a process that was forked after it was loaded: its threads are not there."""
+
+    def __init__(self, loaded_in: int, used_in: int) -> None:
+        super().__init__(loaded_in, used_in)
+        self.loaded_in, self.used_in = loaded_in, used_in
+
+    def __str__(self) -> str:
+        return (
+            f"this classifier was loaded in process {self.loaded_in}, and process {self.used_in} was forked from it. "
+            "Load it after the fork, or pass it to processes that are spawned."
+        )
+
+
+class OverloadedError(OnnxpressError, RuntimeError):
+    """A service's queue is full.
+
+    Attributes:
+        what: What there is too much of: "requests" or "tokens".
+        waiting: How much waits, this request included.
+        limit: How much may.
+    """
+
+    def __init__(self, what: str, waiting: int, limit: int) -> None:
+        super().__init__(what, waiting, limit)
+        self.what, self.waiting, self.limit = what, waiting, limit
+
+    def __str__(self) -> str:
+        return (
+            f"{self.waiting:,} {self.what} would wait; the limit is {self.limit:,}. "
+            f"Try again later, pass when_full='wait', or raise max_{self.what}."
+        )
+
+
+class DeadlineExceededError(OnnxpressError, TimeoutError):
+    """A request was not answered in time.
+
+    Attributes:
+        seconds: The time that it had.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"no answer within {self.seconds:g} s. Raise the timeout, or send less."
 
 
 class ArtifactError(OnnxpressError):

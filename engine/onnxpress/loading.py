@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Any, Final
+
+import msgspec
+import numpy as np
 
 from onnxpress.artifact import Artifact, open_artifact
 from onnxpress.classifier import Classifier
@@ -14,14 +20,14 @@ from onnxpress.encoder import Encoder
 from onnxpress.errors import ArtifactIntegrityError, ConfigError, DeviceUnavailableError
 from onnxpress.machine import int8_target
 from onnxpress.manifest import Variant
+from onnxpress.runner import EqualLengths, PaddedBuckets, Runner
 from onnxpress.session import Device, Session, resolve_device
+from onnxpress.settings import CudaSettings, LongText, OptimizeFor, Pooling, Settings
 
-__all__ = ["OptimizeFor", "load"]
+__all__ = ["load"]
 
-OptimizeFor = Literal["latency", "throughput"]
-
-_MAX_TOKENS: Final = 512
-_MAX_CHARACTERS: Final = 100_000
+_MAX_TOKENS: Final[dict[Device, int]] = {"cpu": 512, "cuda": 16_384}
+_WARM_UP_TOKENS: Final = 16
 
 _log: Final = logging.getLogger("onnxpress")
 
@@ -33,22 +39,37 @@ def load(
     precision: str = "auto",
     optimize_for: OptimizeFor = "latency",
     threads: int | None = None,
-    max_tokens: int = _MAX_TOKENS,
-    max_characters: int = _MAX_CHARACTERS,
+    affinity: Sequence[int] | None = None,
     spinning: bool = True,
+    max_tokens: int | None = None,
+    max_texts: int = 4_096,
+    max_characters: int = 100_000,
+    long_text: LongText = "truncate",
+    stride: int | None = None,
+    pooling: Pooling = "mean",
+    cuda: CudaSettings | None = None,
 ) -> Classifier:
-    """Load the artifact in the directory `path`, after checking each file's hash.
+    """Load the artifact in the directory `path`, after checking each file's hash, and run it once to warm up.
 
     Args:
         path: An artifact, as `onnxpress export` writes it.
-        device: "cpu", "cuda", or "auto": CUDA where this onnxruntime has it, else the CPU.
+        device: "cpu", "cuda", "cuda:N", or "auto": CUDA where this onnxruntime has it, else the CPU.
         precision: "fp32", "fp16" (CUDA), "int8" (CPU), or "auto": the fastest that the artifact holds for the device.
             What it holds was measured to keep fp32's answers within the budget of its export.
         optimize_for: "latency" puts all threads into one run; "throughput" runs a batch on each thread.
         threads: CPU threads to use; None for the CPUs this process may use.
-        max_tokens: Tokens a batch may have.
-        max_characters: Characters a text may have; a longer one raises TextTooLongError.
+        affinity: CPUs to pin the threads to, one each, by number; None leaves them to the system. With "latency" the
+            first of them stands for the calling thread, which stays where it is. Linux and Windows for "latency",
+            Linux alone for "throughput".
         spinning: Whether threads of a run wait by spinning: faster alone, but unkind to other work on the machine.
+        max_tokens: Tokens a batch may have; None for 512 on the CPU, 16,384 on CUDA.
+        max_texts: Texts of one call that are tokenized at a time.
+        max_characters: Characters a text may have; a longer one raises TextTooLongError.
+        long_text: What happens to a text of more tokens than the model takes: "truncate" cuts it, "windows" runs
+            overlapping windows of it and pools their logits, "error" raises TooManyTokensError.
+        stride: Tokens that a window repeats of the one before; None for a quarter of a window.
+        pooling: "mean" or "max" of the windows' logits.
+        cuda: What is set on CUDA alone; None for the defaults.
 
     Raises:
         ArtifactError: There is no artifact, or it is not as it was exported.
@@ -56,60 +77,116 @@ def load(
         DeviceUnavailableError: `device` cannot run here.
         MissingDependencyError: onnxruntime is not installed.
     """
-    if optimize_for not in get_args(OptimizeFor):
-        raise ConfigError(f"optimize_for must be latency or throughput, got {optimize_for!r}")
-    cpus = available_cpus() if threads is None else threads
-    for name, value in (("threads", cpus), ("max_tokens", max_tokens), ("max_characters", max_characters)):
-        if value < 1:
-            raise ConfigError(f"{name} must be at least 1, got {value}")
-    workers, threads_a_run = (cpus, 1) if optimize_for == "throughput" else (1, cpus)
-    artifact = open_artifact(Path(path))
-    session, runs_on, variant = _open_session(artifact, precision, device, threads=threads_a_run, spinning=spinning)
+    settings = Settings(
+        device=device,
+        precision=precision,
+        optimize_for=optimize_for,
+        threads=threads,
+        affinity=None if affinity is None else tuple(affinity),
+        spinning=spinning,
+        max_tokens=max_tokens,
+        max_texts=max_texts,
+        max_characters=max_characters,
+        long_text=long_text,
+        stride=stride,
+        pooling=pooling,
+        cuda=cuda or CudaSettings(),
+    )
+    return _load(Path(path), settings)
+
+
+def _load(path: Path, settings: Settings) -> Classifier:
+    artifact = open_artifact(path)
+    cpus = settings.threads or available_cpus()
+    workers, threads = (cpus, 1) if settings.optimize_for == "throughput" else (1, cpus)
+    _check_affinity(settings.affinity, cpus)
+    session, variant = _open_session(artifact, settings, threads=threads)
+    max_tokens = settings.max_tokens or _MAX_TOKENS[session.device]
+    encoder = _open_encoder(artifact, settings)
+    runner: Runner
+    if session.device == "cuda":
+        workers = 1
+        runner = PaddedBuckets(
+            session,
+            max_tokens=max_tokens,
+            max_length=artifact.manifest.max_length,
+            padding=_padding(artifact),
+            graphs=settings.cuda.graphs,
+        )
+    else:
+        runner = EqualLengths(session, max_tokens=max_tokens)
+        tokens = min(_WARM_UP_TOKENS, artifact.manifest.max_length)
+        session.run({name: np.zeros((1, tokens), dtype=np.int64) for name in session.input_names})
     return Classifier(
         artifact.manifest,
-        _open_encoder(artifact, max_characters=max_characters),
-        session,
-        device=runs_on,
+        encoder,
+        runner,
         precision=variant.precision,
+        settings=settings,
         workers=workers,
-        max_tokens=max_tokens,
+        reload=(_load, (path.resolve(), settings)),
     )
 
 
-def _open_session(
-    artifact: Artifact, precision: str, device: str, *, threads: int, spinning: bool
-) -> tuple[Session, Device, Variant]:
-    """The session, the device that it runs on, and the variant: "auto" falls back to the CPU, and logs why."""
+def _check_affinity(affinity: Sequence[int] | None, threads: int) -> None:
+    if affinity is None:
+        return
+    if not hasattr(os, "sched_setaffinity"):
+        raise ConfigError("affinity can be set on Linux only; leave it out")
+    if len(affinity) != threads or len(set(affinity)) < threads:
+        raise ConfigError(f"affinity must name a CPU of its own for each of {threads} threads, got {list(affinity)}")
+    if foreign := sorted(set(affinity) - os.sched_getaffinity(0)):
+        raise ConfigError(f"affinity names CPU {foreign[0]}, which this process may not use")
 
-    def opened(runs_on: Device) -> tuple[Session, Device, Variant]:
-        variant = artifact.variant(precision, runs_on)
-        for weights in variant.weights:
-            artifact.verified(weights)
-        graph = artifact.read_graph(variant.cpu.file, variant.weights)
-        saturates = variant.target == "vnni" and int8_target() == "avx2"
-        session = Session(
-            graph, artifact.path.resolve(), device=runs_on, threads=threads, spinning=spinning, saturates=saturates
-        )
-        return session, runs_on, variant
 
+def _open_session(artifact: Artifact, settings: Settings, *, threads: int) -> tuple[Session, Variant]:
+    """The session and the variant that it runs: "auto" falls back to the CPU, and logs why."""
+    device, precision = settings.device, settings.precision
+    opened = partial(_open_on, artifact, settings, threads=threads)
     try:
-        session, runs_on, variant = opened(
-            resolve_device("cpu" if device == "auto" and precision == "int8" else device)
-        )
+        session, variant = opened(*resolve_device("cpu" if device == "auto" and precision == "int8" else device))
     except DeviceUnavailableError as error:
         if device != "auto":
             raise
         _log.warning("running on the CPU: %s", error)
-        session, runs_on, variant = opened("cpu")
+        session, variant = opened("cpu", 0)
     labels = len(artifact.manifest.labels)
     if session.label_count != labels:
         raise ArtifactIntegrityError(
             artifact.path, f"its manifest names {labels} labels, its graph gives {session.label_count}. Export again."
         )
-    return session, runs_on, variant
+    return session, variant
 
 
-def _open_encoder(artifact: Artifact, *, max_characters: int) -> Encoder:
+def _open_on(
+    artifact: Artifact, settings: Settings, device: Device, index: int, *, threads: int
+) -> tuple[Session, Variant]:
+    variant = artifact.variant(settings.precision, device)
+    for weights in variant.weights:
+        artifact.verified(weights)
+    graph = variant.cpu if device == "cpu" else variant.portable
+    session = Session(
+        artifact.read_graph(graph.file, variant.weights),
+        artifact.path.resolve(),
+        device=device,
+        threads=threads,
+        spinning=settings.spinning,
+        saturates=variant.target == "vnni" and int8_target() == "avx2",
+        affinity=None if settings.affinity is None else settings.affinity[1:],
+        index=index,
+        cuda=settings.cuda,
+    )
+    return session, variant
+
+
+def _padding(artifact: Artifact) -> int:
+    """The token that fills padded rows, 0 where the model names none."""
+    config: dict[str, Any] = msgspec.json.decode(artifact.read("config.json"))
+    padding = config.get("pad_token_id")
+    return padding if isinstance(padding, int) and padding >= 0 else 0
+
+
+def _open_encoder(artifact: Artifact, settings: Settings) -> Encoder:
     from tokenizers import Tokenizer  # takes time to import, which a bad artifact's error need not wait for
 
     try:
@@ -123,5 +200,7 @@ def _open_encoder(artifact: Artifact, *, max_characters: int) -> Encoder:
         tokenizer,
         max_length=manifest.max_length,
         truncation_side=manifest.truncation_side,
-        max_characters=max_characters,
+        max_characters=settings.max_characters,
+        long_text=settings.long_text,
+        stride=settings.stride,
     )

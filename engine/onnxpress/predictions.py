@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.manifest import Activation
+from onnxpress.settings import Pooling
 
-__all__ = ["Prediction", "accepted_labels", "activate", "best_labels", "top_labels"]
+__all__ = ["Prediction", "accepted_labels", "activate", "best_labels", "pool_windows", "top_labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,23 @@ def activate(logits: NDArray[np.float32], activation: Activation) -> NDArray[np.
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     scores: NDArray[np.float32] = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return scores
+
+
+def pool_windows(logits: NDArray[np.float32], starts: NDArray[np.intp], pooling: Pooling) -> NDArray[np.float32]:
+    """One row a text, float32 [texts, labels], of its windows' logits: their mean, or each label's largest.
+
+    Args:
+        logits: float32 [windows, labels].
+        starts: The first window of each text, ascending, intp [texts].
+        pooling: "mean" or "max".
+    """
+    pooled: NDArray[np.float32]
+    if pooling == "max":
+        pooled = np.maximum.reduceat(logits, starts)
+    else:
+        counts = np.diff(starts, append=len(logits)).astype(np.float32)
+        pooled = (np.add.reduceat(logits, starts) / counts[:, None]).astype(np.float32)
+    return pooled
 
 
 def best_labels(scores: NDArray[np.float32], labels: Sequence[str]) -> list[Prediction]:

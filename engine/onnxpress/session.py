@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Literal
@@ -16,6 +17,8 @@ from onnxpress.errors import (
     DeviceUnavailableError,
     MissingDependencyError,
 )
+from onnxpress.forked import let_forked_processes_end
+from onnxpress.settings import CudaSettings
 
 __all__ = [
     "DISABLED_OPTIMIZERS",
@@ -23,6 +26,7 @@ __all__ = [
     "Device",
     "Session",
     "import_onnxruntime",
+    "nodes_left_to_the_cpu",
     "resolve_device",
     "session_options",
 ]
@@ -38,6 +42,11 @@ DISABLED_OPTIMIZERS: Final[dict[Device, list[str]]] = {
 }
 
 _FATAL_ONLY: Final = 4  # failures are raised, not logged
+_CUDA: Final = re.compile(r"cuda(?::(\d{1,3}))?")
+_COMPUTING: Final = frozenset(
+    "Attention BiasGelu Conv Erf FastGelu Gelu Gemm LayerNormalization MatMul MultiHeadAttention "
+    "SimplifiedLayerNormalization SkipLayerNormalization SkipSimplifiedLayerNormalization Softmax".split()
+)
 
 
 class Session:
@@ -46,32 +55,51 @@ class Session:
     Attributes:
         input_names: What `run` must be given.
         label_count: Columns of the logits.
+        device: Where it runs.
+        index: Which of these devices, from 0.
     """
 
     def __init__(
-        self, graph: bytes, folder: Path, *, device: Device, threads: int, spinning: bool, saturates: bool = False
+        self,
+        graph: bytes,
+        folder: Path,
+        *,
+        device: Device,
+        threads: int,
+        spinning: bool,
+        saturates: bool = False,
+        affinity: Sequence[int] | None = None,
+        index: int = 0,
+        cuda: CudaSettings | None = None,
     ) -> None:
         """Load `graph`, whose weights lie in files in `folder`; ONNX Runtime maps them into memory.
 
         Args:
             graph: A serialized ONNX model.
             folder: The only folder that weights may come from; symbolic links out of it are refused.
-            device: Where it runs; it is an error when ONNX Runtime puts it elsewhere.
+            device: Where it runs; it is an error when ONNX Runtime puts it elsewhere, or work of it.
             threads: Threads inside one run.
             spinning: Whether those threads wait for the next operator by spinning.
             saturates: Whether this CPU's fastest int8 products overflow on the graph's weights; slower ones are
                 taken then.
+            affinity: A CPU for each of those threads but the first, which is the caller's.
+            index: Which CUDA device, from 0.
+            cuda: What is set on CUDA alone; None for the defaults.
         """
         ort = import_onnxruntime()
         options = session_options(folder, threads=threads, spinning=spinning)
         if saturates:
             options.add_session_config_entry("session.x64quantprecision", "1")
+        if affinity and threads > 1:
+            pinned = ";".join(str(cpu + 1) for cpu in affinity)  # ONNX Runtime counts them from 1
+            options.add_session_config_entry("session.intra_op_thread_affinities", pinned)
+        provider: Any = PROVIDERS[device]
+        if device == "cuda":
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+            provider = (provider, _cuda_options(index, cuda or CudaSettings()))
         try:
             self._session = ort.InferenceSession(
-                graph,
-                options,
-                providers=[PROVIDERS[device]],
-                disabled_optimizers=DISABLED_OPTIMIZERS[device],
+                graph, options, providers=[provider], disabled_optimizers=DISABLED_OPTIMIZERS[device]
             )
         except Exception as error:  # onnxruntime's errors share no public base class
             raise ArtifactIntegrityError(
@@ -82,13 +110,25 @@ class Session:
                 device,
                 "ONNX Runtime could not start it (driver or CUDA libraries missing). Pass device='cpu'.",
             )
+        if device == "cuda" and (strays := nodes_left_to_the_cpu(_assignments(self._session))):
+            raise DeviceUnavailableError(
+                device, f"ONNX Runtime leaves {', '.join(strays)} to the CPU. Pass device='cpu', or another precision."
+            )
+        self.device: Device = device
+        self.index = index
         self.input_names: tuple[str, ...] = tuple(value.name for value in self._session.get_inputs())
         self.label_count: int = self._session.get_outputs()[0].shape[1]
+        let_forked_processes_end(self._session._sess)
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Logits, float32 [rows, labels], of int64 inputs [rows, sequence]."""
         logits: NDArray[np.float32] = self._session.run(("logits",), inputs)[0]
         return logits
+
+    @property
+    def inference_session(self) -> Any:
+        """The `onnxruntime.InferenceSession`."""
+        return self._session
 
 
 def session_options(folder: Path, *, threads: int, spinning: bool) -> Any:
@@ -102,24 +142,53 @@ def session_options(folder: Path, *, threads: int, spinning: bool) -> Any:
     return options
 
 
-def resolve_device(device: str) -> Device:
-    """The device to run on: "cpu", or "cuda"; "auto" is CUDA where this onnxruntime has it, else the CPU.
+def resolve_device(device: str) -> tuple[Device, int]:
+    """The device to run on, and which of its kind: ("cpu", 0), or ("cuda", n) for "cuda:n".
+
+    "auto" is CUDA where this onnxruntime has it, else the CPU.
 
     Raises:
-        DeviceUnavailableError: "cuda" was asked for and this onnxruntime lacks it.
+        DeviceUnavailableError: CUDA was asked for and this onnxruntime lacks it.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"device must be auto, cpu or cuda, got {device!r}")
+    match = _CUDA.fullmatch(device)
+    if device not in ("auto", "cpu") and match is None:
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
     available = import_onnxruntime().get_available_providers()
     if PROVIDERS["cuda"] in available:
-        return "cpu" if device == "cpu" else "cuda"
-    if device == "cuda":
+        return ("cpu", 0) if device == "cpu" else ("cuda", int(match.group(1) or 0) if match else 0)
+    if match is not None:
         raise DeviceUnavailableError(
             device,
             f"this onnxruntime has only {', '.join(available)}. "
             "Replace it: pip uninstall onnxruntime, then pip install 'onnxpress[gpu]'; or pass device='cpu'.",
         )
-    return "cpu"
+    return "cpu", 0
+
+
+def nodes_left_to_the_cpu(assigned: Iterable[tuple[str, str]]) -> list[str]:
+    """The operator types that compute and are assigned to the CPU, sorted, of (provider, operator type) pairs.
+
+    Operators on shapes belong there.
+    """
+    return sorted({operator for provider, operator in assigned if provider == PROVIDERS["cpu"]} & _COMPUTING)
+
+
+def _assignments(session: Any) -> list[tuple[str, str]]:
+    """(provider, operator type) of every node; nothing from an onnxruntime that does not tell."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return []
+    parts = session.get_provider_graph_assignment_info()
+    return [(part.ep_name, node.op_type) for part in parts for node in part.get_nodes()]
+
+
+def _cuda_options(index: int, cuda: CudaSettings) -> dict[str, str]:
+    options = {
+        "device_id": str(index),
+        "use_tf32": str(int(cuda.tf32)),
+        "enable_cuda_graph": str(int(cuda.graphs)),
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+    return options if cuda.memory_limit is None else {**options, "gpu_mem_limit": str(cuda.memory_limit)}
 
 
 def import_onnxruntime() -> ModuleType:

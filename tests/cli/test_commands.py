@@ -68,7 +68,7 @@ def test_predict_of_nothing_is_nothing(artifact: Path) -> None:
         (("predict", "nowhere", "x"), b"", "nowhere: no such directory"),
         (("predict", "{checkpoint}", "x"), b"", "not an onnxpress artifact"),
         (("predict", "{artifact}", "x", "--top-k", "0"), b"", "--top-k must be at least 1, got 0"),
-        (("predict", "{artifact}", "x", "--device", "tpu"), b"", "device must be auto, cpu or cuda, got 'tpu'"),
+        (("predict", "{artifact}", "x", "--device", "tpu"), b"", "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         (("predict", "{artifact}", "x", "--precision", "int8"), b"", "holds no int8 variant (it has fp32)"),
         (("predict", "{artifact}"), b"fine\n\xff\n", "line 2 of standard input is not UTF-8"),
         (("predict", "{artifact}"), b"x" * 100_001, "text 0 has 100,001 characters; the limit is 100,000"),

@@ -33,12 +33,13 @@ def test_cuda_without_its_wheel_is_refused_with_the_way_out(artifact: Path) -> N
 
 @pytest.mark.usefixtures("without_cuda")
 def test_auto_without_cuda_is_the_cpu() -> None:
-    assert resolve_device("auto") == "cpu"
+    assert resolve_device("auto") == ("cpu", 0)
 
 
 @pytest.mark.usefixtures("with_cuda")
 def test_the_wheel_for_cuda_decides() -> None:
-    assert [resolve_device(device) for device in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+    found = [resolve_device(device) for device in ("auto", "cuda", "cuda:3", "cpu")]
+    assert found == [("cuda", 0), ("cuda", 0), ("cuda", 3), ("cpu", 0)]
 
 
 @pytest.mark.usefixtures("with_cuda")

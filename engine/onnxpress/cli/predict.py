@@ -12,8 +12,9 @@ import typer
 
 from onnxpress.classifier import Classifier
 from onnxpress.errors import ConfigError
-from onnxpress.loading import OptimizeFor, load
+from onnxpress.loading import load
 from onnxpress.predictions import Prediction
+from onnxpress.settings import OptimizeFor
 
 __all__ = ["predict"]
 

@@ -79,4 +79,4 @@ def verify(
 
 def _has_cuda() -> bool:
     """Whether this onnxruntime has CUDA."""
-    return resolve_device("auto") == "cuda"
+    return resolve_device("auto")[0] == "cuda"

@@ -68,7 +68,8 @@ def search(
     The noise that each source adds by itself is measured at each level, and its time. From all int8 on, the step
     that removes the most noise for its time comes next, until all is fp32: a path along which noise falls and time
     grows. The first mix of the path that keeps the budget is found by bisection: one that changed no more of these
-    answers, and whose expected changes leave a chance of nine in ten that no more of the unseen ones change.
+    answers, and with which the larger of the changed and the expected share leaves a chance of nine in ten that no
+    more of the unseen ones change.
 
     Args:
         model: The fp32 graph, which stays as it is.
@@ -104,7 +105,8 @@ def search(
         )
 
     def keeps(candidate: Candidate) -> bool:
-        return candidate.changed <= budget and chance_within(candidate.expected, budget, unseen) >= _CHANCE
+        share = max(candidate.changed, candidate.expected)
+        return candidate.changed <= budget and chance_within(share, budget, unseen) >= _CHANCE
 
     on_step("trying every product in int8")
     fastest: dict[str, Level] = dict.fromkeys(sources, "int8")

@@ -35,7 +35,7 @@ def test_real_reviews_are_answered_the_same_in_any_company(tmp_path: Path) -> No
         tmp_path / "artifact",
         precisions=("fp32", "fp16", "int8"),
         sample=sample,
-        max_disagreement=0.02,
+        max_disagreement=0.03,
     )
     fp32, fp16, int8 = report.manifest.variants
     bytes_of = {name: record.bytes for name, record in report.manifest.files.items()}

@@ -1,0 +1,121 @@
+"""Tokenized rows to logits, as each device likes it: equal lengths on the CPU, padded buckets on CUDA."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpress.encoder import TokenRows
+from onnxpress.planner import Bucket, bucket_widths, plan_batches, plan_buckets
+from onnxpress.session import Session, import_onnxruntime
+
+__all__ = ["EqualLengths", "PaddedBuckets", "Runner"]
+
+_IDS: Final = "input_ids"
+_MASK: Final = "attention_mask"
+
+
+class EqualLengths:
+    """Runs batches of rows of one length on a graph that takes no mask. Several threads may run at once."""
+
+    def __init__(self, session: Session, *, max_tokens: int) -> None:
+        self.session = session
+        self.max_tokens = max_tokens
+
+    def plan(self, lengths: NDArray[np.int64], workers: int) -> list[Bucket]:
+        """Batches to `run`, largest first."""
+        batches = plan_batches(lengths, max_tokens=self.max_tokens, workers=workers)
+        return [Bucket(rows, len(rows), int(lengths[rows[0]])) for rows in batches]
+
+    def run(self, rows: TokenRows, bucket: Bucket) -> NDArray[np.float32]:
+        """Logits, float32 [rows of the bucket, labels]."""
+        return self.session.run(rows.inputs(bucket.rows, self.session.input_names))
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """A shape's binding: its inputs stay where the device reads them."""
+
+    inputs: Mapping[str, Any]
+    binding: Any
+    options: Any
+
+
+class PaddedBuckets:
+    """Runs padded batches on a graph that takes a mask, through buffers that each shape keeps on the device.
+
+    One thread runs at a time.
+    """
+
+    def __init__(
+        self, session: Session, *, max_tokens: int, max_length: int, padding: int, graphs: bool = False
+    ) -> None:
+        """Make one for texts of at most `max_length` tokens, in batches of at most `max_tokens`.
+
+        `padding` is the token that fills rows; `graphs` records a CUDA graph for each shape.
+        """
+        self.session = session
+        self.max_tokens = max_tokens
+        self._widths = bucket_widths(max_length)
+        self._padding = padding
+        self._graphs = graphs
+        self._slots: dict[tuple[int, int], _Slot] = {}
+        self._lock = threading.Lock()
+
+    def plan(self, lengths: NDArray[np.int64], workers: int) -> list[Bucket]:
+        """Batches to `run`, largest first."""
+        return plan_buckets(lengths, self._widths, max_tokens=self.max_tokens)
+
+    def run(self, rows: TokenRows, bucket: Bucket) -> NDArray[np.float32]:
+        """Logits, float32 [rows of the bucket, labels]."""
+        padded = {
+            name: _padded(rows, bucket, name, self._padding if name == _IDS else 0) for name in self.session.input_names
+        }
+        with self._lock:
+            shape = (bucket.height, bucket.width)
+            if (slot := self._slots.get(shape)) is None:
+                slot = self._slots[shape] = self._bind(shape, len(self._slots))
+            for name, content in padded.items():
+                slot.inputs[name].update_inplace(content)
+            self.session.inference_session.run_with_iobinding(slot.binding, slot.options)
+            logits: NDArray[np.float32] = slot.binding.copy_outputs_to_cpu()[0]
+        return logits[: len(bucket.rows)]
+
+    def _bind(self, shape: tuple[int, int], number: int) -> _Slot:
+        ort, device, index = import_onnxruntime(), self.session.device, self.session.index
+        binding = self.session.inference_session.io_binding()
+        inputs = {
+            name: ort.OrtValue.ortvalue_from_shape_and_type(shape, np.int64, device, index)
+            for name in self.session.input_names
+        }
+        for name, value in inputs.items():
+            binding.bind_ortvalue_input(name, value)
+        logits = (shape[0], self.session.label_count)
+        binding.bind_ortvalue_output(
+            "logits", ort.OrtValue.ortvalue_from_shape_and_type(logits, np.float32, device, index)
+        )
+        options = ort.RunOptions()
+        if device == "cuda":
+            options.add_run_config_entry("gpu_graph_id", str(number + 1 if self._graphs else -1))
+        return _Slot(inputs, binding, options)
+
+
+Runner = EqualLengths | PaddedBuckets
+
+
+def _padded(rows: TokenRows, bucket: Bucket, name: str, padding: int) -> NDArray[np.int64]:
+    """The input `name`, int64 [height, width], filled with `padding`.
+
+    Rows that only fill the bucket look at one token, so that no softmax is empty.
+    """
+    content = np.full((bucket.height, bucket.width), padding, dtype=np.int64)
+    if name == _MASK:
+        content[len(bucket.rows) :, 0] = 1
+    for place, row in enumerate(bucket.rows):
+        content[place, : rows.lengths[row]] = rows.column(row, name)
+    return content
