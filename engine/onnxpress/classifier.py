@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
 from types import TracebackType
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnxpress.encoder import Encoder, Text, TokenRows
 from onnxpress.errors import ClosedError, ConfigError, ForkedError, TextError
 from onnxpress.manifest import Manifest
+from onnxpress.planner import Bucket
 from onnxpress.predictions import Prediction, accepted_labels, activate, best_labels, pool_windows, top_labels
 from onnxpress.runner import Runner
 from onnxpress.settings import Settings
@@ -112,7 +113,7 @@ class Classifier:
 
         Softmax for one label, sigmoid for many, the raw value for regression. Raises as `logits` does.
         """
-        return activate(self.logits(texts), self._activation)
+        return self.scores(self.logits(texts))
 
     def accepted(self, texts: Sequence[Text]) -> list[list[Prediction]]:
         """The labels of each text that reach their threshold, best first; none is an answer too.
@@ -167,7 +168,7 @@ class Classifier:
                 self._encoder.check(chunk)
                 yield chunk
 
-        return (activate(logits, self._activation) for logits in self._run(checked()))
+        return (self.scores(logits) for logits in self._run(checked()))
 
     def count_tokens(self, texts: Sequence[Text]) -> NDArray[np.int64]:
         """Tokens that each text has before any are cut, special tokens included, int64 [len(texts)].
@@ -180,6 +181,34 @@ class Classifier:
     def rejected(self, texts: Sequence[Text]) -> list[TextError]:
         """Why each text that cannot be classified cannot, by its index, in order; empty when all can."""
         return list(self._encoder.rejected(texts))
+
+    def encode(self, texts: Sequence[Text]) -> TokenRows:
+        """Tokenize `texts` for `run`. Raises as `logits` does."""
+        self._check_usable()
+        return self._encoder.encode(texts)
+
+    def run(self, rows: TokenRows) -> NDArray[np.float32]:
+        """Logits of tokenized texts, float32 [texts, len(labels)], run in the calling thread."""
+        self._check_usable()
+        return _Started(*self._begin(rows, None), rows, None, self.settings).result()
+
+    def scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`probabilities` of `logits`, float32 [texts, len(labels)]."""
+        return activate(logits, self._activation)
+
+    def shape_of(self, tokens: int) -> int:
+        """Rows of `tokens` tokens run together with those of which this is the same number."""
+        return self._runner.width(tokens)
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens that a batch may have."""
+        return self._runner.max_tokens
+
+    @property
+    def workers(self) -> int:
+        """Batches that run at once."""
+        return self._workers
 
     def close(self) -> None:
         """Stop the workers; later calls raise ClosedError. Calls under way finish first."""
@@ -248,19 +277,21 @@ class Classifier:
             repeats = np.array([places[text] for text in texts])
             texts = list(unique)
         rows = self._encoder.tokenize(texts)
+        return _Started(*self._begin(rows, self._pool), rows, repeats, self.settings)
+
+    def _begin(self, rows: TokenRows, pool: Executor | None) -> tuple[NDArray[np.float32], list[Future[None]]]:
+        """Logits of `rows`, one a window, and the runs that still fill them; none without a pool."""
         logits = np.empty((len(rows.lengths), len(self.labels)), dtype=np.float32)
-        buckets = self._runner.plan(rows.lengths, self._workers)
+        buckets = self._runner.plan(rows.lengths, 1 if pool is None else self._workers)
 
-        def run(number: int) -> None:
-            logits[buckets[number].rows] = self._runner.run(rows, buckets[number])
+        def run(bucket: Bucket) -> None:
+            logits[bucket.rows] = self._runner.run(rows, bucket)
 
-        running: list[Future[None]] = []
-        if self._pool is None or len(buckets) < 2:
-            for number in range(len(buckets)):
-                run(number)
-        else:
-            running = [self._pool.submit(run, number) for number in range(len(buckets))]
-        return _Started(logits, running, rows, repeats, self.settings)
+        if pool is not None and len(buckets) > 1:
+            return logits, [pool.submit(run, bucket) for bucket in buckets]
+        for bucket in buckets:
+            run(bucket)
+        return logits, []
 
 
 class _Started:

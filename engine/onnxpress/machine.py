@@ -6,7 +6,6 @@ import os
 import platform
 import re
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -101,6 +100,8 @@ def _cpuinfo() -> str:
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version  # slower to import than all of this package
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,6 +32,10 @@ class EqualLengths:
         """Batches to `run`, largest first."""
         batches = plan_batches(lengths, max_tokens=self.max_tokens, workers=workers)
         return [Bucket(rows, len(rows), int(lengths[rows[0]])) for rows in batches]
+
+    def width(self, tokens: int) -> int:
+        """What a row of `tokens` tokens is padded to."""
+        return tokens
 
     def run(self, rows: TokenRows, bucket: Bucket) -> NDArray[np.float32]:
         """Logits, float32 [rows of the bucket, labels]."""
@@ -70,6 +75,10 @@ class PaddedBuckets:
     def plan(self, lengths: NDArray[np.int64], workers: int) -> list[Bucket]:
         """Batches to `run`, largest first."""
         return plan_buckets(lengths, self._widths, max_tokens=self.max_tokens)
+
+    def width(self, tokens: int) -> int:
+        """What a row of `tokens` tokens is padded to."""
+        return self._widths[bisect_left(self._widths, tokens)]
 
     def run(self, rows: TokenRows, bucket: Bucket) -> NDArray[np.float32]:
         """Logits, float32 [rows of the bucket, labels]."""

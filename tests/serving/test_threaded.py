@@ -1,0 +1,279 @@
+"""The queue: batches of what waits, bounds, deadlines, cancellation, and an orderly end."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from concurrent.futures import CancelledError, Future, wait
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import onnxpress
+from onnxpress import ThreadedClassifier
+from tests.serving.conftest import Gate
+
+BATCHED = 5e-6  # the same kernels, other blockings of the same sums
+FOUR, FIVE = "good film", "a good film"  # tokens with the special ones
+
+
+def busy(service: ThreadedClassifier, gate: Gate) -> Future[np.ndarray]:
+    """A request whose run is held, so that all others wait."""
+    gate.shut()
+    first = service.submit("dull")
+    gate.wait_for_a_run()
+    return first
+
+
+def test_answers_are_those_of_the_classifier(classifier: onnxpress.Classifier, texts: list[str]) -> None:
+    with ThreadedClassifier(classifier) as service:
+        futures = [service.submit(text) for text in texts]
+        found = np.array([future.result(30) for future in futures])
+        assert service.classify(texts[0]) == classifier(texts[0])
+        assert service.classify((texts[0], texts[1]), top_k=2)[0].label == classifier((texts[0], texts[1])).label
+    np.testing.assert_allclose(found, classifier.logits(texts), rtol=0, atol=BATCHED)
+    assert classifier(texts[0]).label, "the classifier outlives the service"
+
+
+def test_a_batch_is_what_waits_and_has_the_oldest_shape(classifier: onnxpress.Classifier, gate: Gate) -> None:
+    with ThreadedClassifier(classifier) as service:
+        first = busy(service, gate)
+        futures = [service.submit(text) for text in (FIVE, FOUR, FIVE, FOUR, FIVE)]
+        gate.open()
+        wait([first, *futures], timeout=20)
+    assert gate.lengths == [[3], [5, 5, 5], [4, 4]]
+
+
+def test_a_batch_keeps_the_token_budget(artifact: Path) -> None:
+    with onnxpress.load(artifact, threads=1, max_tokens=8, spinning=False) as classifier:
+        gate = Gate(classifier)
+        with ThreadedClassifier(classifier) as service:
+            first = busy(service, gate)
+            futures = [service.submit(FOUR) for _ in range(5)]
+            gate.open()
+            wait([first, *futures], timeout=20)
+    assert gate.sizes == [1, 2, 2, 1]
+
+
+def test_windows_of_a_long_text_run_alone(artifact: Path) -> None:
+    long = "good " * 400
+    with onnxpress.load(artifact, threads=1, long_text="windows", spinning=False) as classifier:
+        wanted = classifier.logits([long, FOUR])
+        gate = Gate(classifier)
+        with ThreadedClassifier(classifier) as service:
+            first = busy(service, gate)
+            futures = [service.submit(text) for text in (long, FOUR, long)]
+            gate.open()
+            found = np.array([future.result(20) for future in futures])
+            first.result(20)
+    assert sorted(gate.sizes) == [1, 1, 4, 4]
+    np.testing.assert_allclose(found, wanted[[0, 1, 0]], rtol=0, atol=BATCHED)
+
+
+def test_a_full_queue_refuses_at_once(classifier: onnxpress.Classifier, gate: Gate) -> None:
+    with ThreadedClassifier(classifier, max_requests=2) as service:
+        first = busy(service, gate)
+        futures = [service.submit(FOUR), service.submit(FOUR)]
+        with pytest.raises(onnxpress.OverloadedError, match=r"3 requests would wait; the limit is 2\. .*max_requests"):
+            service.submit(FOUR)
+        gate.open()
+        assert [len(future.result(20)) for future in [first, *futures]] == [2, 2, 2]
+        assert len(service.submit(FOUR).result(20)) == 2
+        assert service.metrics().requests["refused"] == 1
+
+
+def test_tokens_are_bounded_too(classifier: onnxpress.Classifier, gate: Gate) -> None:
+    with ThreadedClassifier(classifier, max_tokens=10) as service:
+        first = busy(service, gate)
+        futures = [service.submit("good " * 30)]  # alone in the queue, it may be larger than the limit
+        with pytest.raises(onnxpress.OverloadedError, match=r"36 tokens would wait; the limit is 10\. .*max_tokens"):
+            service.submit(FOUR)
+        gate.open()
+        wait([first, *futures], timeout=20)
+
+
+def test_or_lets_its_callers_wait(classifier: onnxpress.Classifier, gate: Gate) -> None:
+    with ThreadedClassifier(classifier, max_requests=1, when_full="wait") as service:
+        first = busy(service, gate)
+        futures = [service.submit(text) for text in (FIVE, FOUR, FIVE, FIVE)]
+        assert service.metrics().waiting == 4
+        futures[2].cancel()
+        gate.open()
+        assert [len(future.result(20)) for future in (first, futures[0], futures[1], futures[3])] == [2] * 4
+        metrics = service.metrics()
+    assert gate.lengths == [[3], [5], [4], [5]], "in order, and never more than the queue holds"
+    assert metrics.requests == {"answered": 4, "failed": 0, "refused": 0, "expired": 0, "cancelled": 1}
+
+
+def test_an_expired_request_is_never_run(classifier: onnxpress.Classifier, gate: Gate) -> None:
+    with ThreadedClassifier(classifier) as service:
+        first = busy(service, gate)
+        with pytest.raises(onnxpress.DeadlineExceededError, match=r"no answer within 0\.05 s"):
+            service.classify(FOUR, timeout=0.05)
+        late = service.submit(FOUR, timeout=0.01)  # its caller does not look
+        time.sleep(0.02)
+        gate.open()
+        with pytest.raises(onnxpress.DeadlineExceededError):
+            late.result(20)
+        first.result(20)
+        assert service.metrics().requests["expired"] == 2
+    assert gate.sizes == [1]
+
+
+def test_a_cancelled_request_is_not_run_and_makes_room(classifier: onnxpress.Classifier, gate: Gate) -> None:
+    with ThreadedClassifier(classifier, max_requests=1) as service:
+        first = busy(service, gate)
+        assert service.submit(FOUR).cancel()
+        kept = service.submit(FIVE)
+        gate.open()
+        wait([first, kept], timeout=20)
+        metrics = service.metrics()
+    assert gate.lengths == [[3], [5]]
+    assert metrics.requests["cancelled"] == 1 and metrics.waiting == metrics.waiting_tokens == 0
+
+
+def test_a_failed_run_reaches_all_its_callers_and_the_service_goes_on(
+    classifier: onnxpress.Classifier, gate: Gate
+) -> None:
+    with ThreadedClassifier(classifier) as service:
+        first = busy(service, gate)
+        futures = [service.submit(FOUR) for _ in range(3)]
+        gate.error = MemoryError("no room")
+        gate.open()
+        for future in [first, *futures]:
+            with pytest.raises(MemoryError, match="no room"):
+                future.result(20)
+        gate.error = None
+        assert service.classify(FOUR).label
+        assert service.metrics().requests["failed"] == 4
+
+
+def test_it_waits_for_company_only_when_asked(classifier: onnxpress.Classifier, gate: Gate) -> None:
+    with ThreadedClassifier(classifier, max_delay_ms=60_000) as service:
+        futures = [service.submit(FOUR) for _ in range(128)]  # a full batch of 512 tokens waits no longer
+        wait(futures, timeout=20)
+        assert gate.sizes == [128]
+        last = service.submit(FOUR)
+        service.close()  # nor does what waits when the service ends
+        assert len(last.result(20)) == 2
+
+
+def test_it_closes_in_order(classifier: onnxpress.Classifier, gate: Gate) -> None:
+    service = ThreadedClassifier(classifier)
+    first = busy(service, gate)
+    futures = [service.submit(text) for text in (FOUR, FIVE)]
+    closing = threading.Thread(target=service.close)
+    closing.start()
+    while not service._service._batcher._closed:
+        time.sleep(0.001)
+    with pytest.raises(onnxpress.ClosedError, match="this service is closed"):
+        service.submit(FOUR)
+    assert not any(future.done() for future in futures)
+    gate.open()
+    closing.join(20)
+    assert all(future.done() and not future.exception() for future in [first, *futures])
+
+
+def test_what_is_not_answered_in_time_fails_as_it_closes(classifier: onnxpress.Classifier, gate: Gate) -> None:
+    service = ThreadedClassifier(classifier, max_requests=2, when_full="wait")
+    first = busy(service, gate)
+    futures = [service.submit(FOUR) for _ in range(5)]
+    threading.Timer(0.2, gate.open).start()
+    service.close(timeout=0.05)
+    assert len(first.result(20)) == 2, "what ran is answered"
+    for future in futures:
+        with pytest.raises(onnxpress.ClosedError):
+            future.result(20)
+
+
+def test_under_load_cancelled_and_closed_every_future_ends_once(classifier: onnxpress.Classifier) -> None:
+    """Callers submit, cancel and let expire at random while the service closes."""
+    service = ThreadedClassifier(classifier, max_requests=50, when_full="wait")
+    ends: list[Future[np.ndarray]] = []
+    lock, stop = threading.Lock(), threading.Event()
+    made: list[Future[np.ndarray]] = []
+
+    def call(seed: int) -> None:
+        generator = random.Random(seed)
+        while not stop.is_set():
+            timeout = generator.choice([None, 0.001, 1.0])
+            try:
+                future = service.submit("good " * generator.randint(1, 9), timeout=timeout)
+            except onnxpress.ClosedError:
+                return
+            with lock:
+                made.append(future)
+            future.add_done_callback(ends.append)
+            if generator.random() < 0.2:
+                future.cancel()
+            elif generator.random() < 0.5:
+                wait([future], timeout=0.01)
+
+    threads = [threading.Thread(target=call, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    service.close(timeout=0.05)
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    assert len(made) > 100 and len(ends) == len(made) == len(set(map(id, ends)))
+    outcomes = {"answered": 0, "failed": 0, "expired": 0, "cancelled": 0}
+    for future in made:
+        assert future.done()
+        try:
+            outcomes["answered"] += len(future.result()) == 2
+        except CancelledError:
+            outcomes["cancelled"] += 1
+        except onnxpress.DeadlineExceededError:
+            outcomes["expired"] += 1
+        except onnxpress.ClosedError:
+            outcomes["failed"] += 1
+    counted = service.metrics()
+    assert outcomes["answered"] == counted.requests["answered"] > 0
+    assert outcomes["failed"] == counted.requests["failed"]
+    gone = counted.requests["expired"] + counted.requests["cancelled"]
+    assert outcomes["expired"] + outcomes["cancelled"] == gone > 0
+    assert (counted.waiting, counted.waiting_tokens) == (0, 0)
+
+
+def test_metrics_tell_depth_size_and_time(classifier: onnxpress.Classifier, gate: Gate) -> None:
+    with ThreadedClassifier(classifier) as service:
+        first = busy(service, gate)
+        futures = [service.submit(FOUR) for _ in range(3)]
+        waiting = service.metrics()
+        gate.open()
+        wait([first, *futures], timeout=20)
+        found = service.metrics()
+    assert (waiting.waiting, waiting.waiting_tokens) == (3, 12)
+    assert waiting.requests["answered"] == 0 and found.requests["answered"] == 4
+    assert (found.depth.count, found.depth.total) == (4, 0 + 0 + 1 + 2)
+    assert (found.batch_size.count, found.batch_size.total) == (2, 4)
+    assert found.seconds.count == 4 and 0 < found.seconds.quantile(0.5) <= found.seconds.quantile(1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"max_requests": 0}, "max_requests must be at least 1, got 0"),
+        ({"max_tokens": 0}, "max_tokens must be at least 1, got 0"),
+        ({"max_delay_ms": float("nan")}, "max_delay_ms must be 0 or more, got nan"),
+        ({"when_full": "drop"}, "when_full must be raise or wait, got 'drop'"),
+    ],
+)
+def test_settings_that_cannot_be(classifier: onnxpress.Classifier, settings: dict[str, object], says: str) -> None:
+    with pytest.raises(onnxpress.ConfigError, match=says):
+        ThreadedClassifier(classifier, **settings)  # type: ignore[arg-type]
+
+
+def test_bad_requests_are_told_and_not_queued(classifier: onnxpress.Classifier) -> None:
+    with ThreadedClassifier(classifier) as service:
+        with pytest.raises(onnxpress.TextTypeError):
+            service.classify(7)  # type: ignore[call-overload]
+        with pytest.raises(onnxpress.ConfigError, match="timeout must be above 0 s, got 0"):
+            service.classify(FOUR, timeout=0)
+        with pytest.raises(onnxpress.ConfigError, match="top_k must be at least 1, got 0"):
+            service.classify(FOUR, top_k=0)
+        assert service.metrics().depth.count == 0
