@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from copy import copy
 from itertools import islice
 from types import TracebackType
 from typing import Final, overload
@@ -48,9 +50,14 @@ class Classifier:
         precision: str,
         settings: Settings,
         workers: int,
+        open_mixed: Callable[[], Runner],
         reload: tuple[Callable[..., Classifier], tuple[object, ...]],
     ) -> None:
-        """Join what `load` opened; `reload` makes the same classifier again, a function and its arguments."""
+        """Join what `load` opened.
+
+        `open_mixed` opens what runs texts of different lengths at once. `reload` makes the same classifier again: a
+        function and its arguments.
+        """
         self.labels = manifest.labels
         self.device = runner.session.device
         self.precision = precision
@@ -60,6 +67,9 @@ class Classifier:
         self._encoder = encoder
         self._runner = runner
         self._workers = workers
+        self._open_mixed = open_mixed
+        self._mixed: Classifier | None = None
+        self._opening = threading.Lock()
         self._reload = reload
         self._process = os.getpid()
         self._pool = _pool(workers, settings.affinity) if workers > 1 else None
@@ -192,6 +202,21 @@ class Classifier:
         self._check_usable()
         return _Started(*self._begin(rows, None), rows, None, self.settings).result()
 
+    def mixed(self) -> Classifier:
+        """This classifier as services use it: texts of different lengths run at once, in one batch.
+
+        Its answers are the same in any company, bit by bit. From this one's they differ by rounding: fp32 in the last
+        digits, int8 by what a step of its integers makes. It is opened once, and closed with this one; where the
+        artifact has no graph for it, it is this one.
+        """
+        self._check_usable()
+        with self._opening:
+            if self._mixed is None:
+                self._mixed = copy(self)
+                self._mixed._runner = self._open_mixed()
+                self._mixed._pool = None
+            return self._mixed
+
     def scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """`probabilities` of `logits`, float32 [texts, len(labels)]."""
         return activate(logits, self._activation)
@@ -213,6 +238,8 @@ class Classifier:
     def close(self) -> None:
         """Stop the workers; later calls raise ClosedError. Calls under way finish first."""
         self._closed = True
+        if self._mixed is not None:
+            self._mixed._closed = True
         if self._pool is not None:
             self._pool.shutdown()
 

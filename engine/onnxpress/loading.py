@@ -19,8 +19,8 @@ from onnxpress.cpu import available_cpus
 from onnxpress.encoder import Encoder
 from onnxpress.errors import ArtifactIntegrityError, ConfigError, DeviceUnavailableError
 from onnxpress.machine import int8_target
-from onnxpress.manifest import Variant
-from onnxpress.runner import EqualLengths, PaddedBuckets, Runner
+from onnxpress.manifest import Graph, Variant
+from onnxpress.runner import EqualLengths, PackedRows, PaddedBuckets, Runner
 from onnxpress.session import Device, Session, resolve_device
 from onnxpress.settings import CudaSettings, LongText, OptimizeFor, Pooling, Settings
 
@@ -124,8 +124,20 @@ def _load(path: Path, settings: Settings) -> Classifier:
         precision=variant.precision,
         settings=settings,
         workers=workers,
+        open_mixed=partial(_open_mixed, artifact, settings, variant, runner, threads=threads),
         reload=(_load, (path.resolve(), settings)),
     )
+
+
+def _open_mixed(artifact: Artifact, settings: Settings, variant: Variant, runner: Runner, *, threads: int) -> Runner:
+    """What runs texts of different lengths at once; `runner` itself where it does, or nothing better is there."""
+    if variant.packed is None or runner.session.device == "cuda":
+        return runner
+    session = _open_graph(artifact, settings, variant, variant.packed, "cpu", 0, threads=threads)
+    longest = artifact.manifest.max_length
+    shape = (1, min(_WARM_UP_TOKENS, longest))
+    session.run({name: np.full(shape, name == "attention_mask", dtype=np.int64) for name in session.input_names})
+    return PackedRows(session, max_tokens=runner.max_tokens, max_length=longest, padding=_padding(artifact))
 
 
 def _check_affinity(affinity: Sequence[int] | None, threads: int) -> None:
@@ -162,10 +174,23 @@ def _open_on(
     artifact: Artifact, settings: Settings, device: Device, index: int, *, threads: int
 ) -> tuple[Session, Variant]:
     variant = artifact.variant(settings.precision, device)
+    graph = variant.cpu if device == "cpu" else variant.portable
+    return _open_graph(artifact, settings, variant, graph, device, index, threads=threads), variant
+
+
+def _open_graph(
+    artifact: Artifact,
+    settings: Settings,
+    variant: Variant,
+    graph: Graph,
+    device: Device,
+    index: int,
+    *,
+    threads: int,
+) -> Session:
     for weights in variant.weights:
         artifact.verified(weights)
-    graph = variant.cpu if device == "cpu" else variant.portable
-    session = Session(
+    return Session(
         artifact.read_graph(graph.file, variant.weights),
         artifact.path.resolve(),
         device=device,
@@ -176,7 +201,6 @@ def _open_on(
         index=index,
         cuda=settings.cuda,
     )
-    return session, variant
 
 
 def _padding(artifact: Artifact) -> int:

@@ -173,7 +173,9 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         precision: "fp32", "fp16" or "int8".
         portable: The graph that takes an attention mask, for any padding and any runtime.
         cpu: The graph for CPU and batches whose rows have equal length: it takes no mask.
-        weights: Files that both graphs read their weights from.
+        weights: Files that all graphs read their weights from.
+        packed: The graph for CPU and batches of different lengths: it takes a mask, and drops padding inside. None
+            where the model cannot be packed.
         parity: Measured against torch when it was exported; None for what is not meant to be equal.
         fidelity: Measured against fp32 when it was exported; None for fp32 itself.
         target: The instructions that int8 was made for: "vnni", "avx2" or "arm64".
@@ -185,11 +187,17 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     portable: Graph
     cpu: Graph
     weights: tuple[str, ...]
+    packed: Graph | None = None
     parity: Parity | None = None
     fidelity: Fidelity | None = None
     target: Target | None = None
     search: tuple[Candidate, ...] = ()
     drift: Drift | None = None
+
+    @property
+    def graphs(self) -> tuple[Graph, ...]:
+        """All of them."""
+        return (self.portable, self.cpu) if self.packed is None else (self.portable, self.cpu, self.packed)
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -234,7 +242,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         bad = [name for name in self.files if not _FILE_NAME.fullmatch(name)]
         if bad:
             raise ValueError(f"file names must be plain names inside the artifact, got {bad[0]!r}")
-        named = {name for v in self.variants for name in (v.portable.file, v.cpu.file, *v.weights)}
+        named = {name for v in self.variants for name in (*(graph.file for graph in v.graphs), *v.weights)}
         missing = sorted((named | {"tokenizer.json"}) - self.files.keys())
         if missing:
             raise ValueError(f"{missing[0]!r} is used but not among the files")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,8 +15,9 @@ from onnxpress.encoder import TokenRows
 from onnxpress.planner import Bucket, bucket_widths, plan_batches, plan_buckets
 from onnxpress.session import Session, import_onnxruntime
 
-__all__ = ["EqualLengths", "PaddedBuckets", "Runner"]
+__all__ = ["EqualLengths", "PackedRows", "PaddedBuckets", "Runner"]
 
+_WIDTH: Final = 16
 _IDS: Final = "input_ids"
 _MASK: Final = "attention_mask"
 
@@ -40,6 +41,40 @@ class EqualLengths:
     def run(self, rows: TokenRows, bucket: Bucket) -> NDArray[np.float32]:
         """Logits, float32 [rows of the bucket, labels]."""
         return self.session.run(rows.inputs(bucket.rows, self.session.input_names))
+
+
+class PackedRows:
+    """Runs rows of different lengths at once on a graph that drops their padding. Several threads may run at once.
+
+    Widths are multiples of 16, or the longest there is: then no sum in an attention is blocked otherwise for other
+    padding, and no bit of an answer depends on what runs beside it.
+    """
+
+    def __init__(self, session: Session, *, max_tokens: int, max_length: int, padding: int) -> None:
+        """Make one for texts of at most `max_length` tokens; `padding` is the token that fills rows."""
+        self.session = session
+        self.max_tokens = max_tokens
+        self._max_length = max_length
+        self._padding = padding
+
+    def plan(self, lengths: NDArray[np.int64], workers: int) -> list[Bucket]:
+        """Batches to `run`, in order, each of at most `max_tokens` tokens without padding."""
+        buckets, first, tokens = [], 0, 0
+        for row, length in enumerate([*lengths.tolist(), 0]):
+            if row > first and (row == len(lengths) or tokens + length > self.max_tokens):
+                width = -(-int(lengths[first:row].max()) // _WIDTH) * _WIDTH
+                buckets.append(Bucket(np.arange(first, row), row - first, min(width, self._max_length)))
+                first, tokens = row, 0
+            tokens += length
+        return buckets
+
+    def width(self, tokens: int) -> int:
+        """All rows run together."""
+        return 1
+
+    def run(self, rows: TokenRows, bucket: Bucket) -> NDArray[np.float32]:
+        """Logits, float32 [rows of the bucket, labels]."""
+        return self.session.run(_padded_inputs(rows, bucket, self.session.input_names, self._padding))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +117,7 @@ class PaddedBuckets:
 
     def run(self, rows: TokenRows, bucket: Bucket) -> NDArray[np.float32]:
         """Logits, float32 [rows of the bucket, labels]."""
-        padded = {
-            name: _padded(rows, bucket, name, self._padding if name == _IDS else 0) for name in self.session.input_names
-        }
+        padded = _padded_inputs(rows, bucket, self.session.input_names, self._padding)
         with self._lock:
             shape = (bucket.height, bucket.width)
             if (slot := self._slots.get(shape)) is None:
@@ -114,7 +147,11 @@ class PaddedBuckets:
         return _Slot(inputs, binding, options)
 
 
-Runner = EqualLengths | PaddedBuckets
+Runner = EqualLengths | PackedRows | PaddedBuckets
+
+
+def _padded_inputs(rows: TokenRows, bucket: Bucket, names: Sequence[str], padding: int) -> dict[str, NDArray[np.int64]]:
+    return {name: _padded(rows, bucket, name, padding if name == _IDS else 0) for name in names}
 
 
 def _padded(rows: TokenRows, bucket: Bucket, name: str, padding: int) -> NDArray[np.int64]:

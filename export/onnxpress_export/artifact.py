@@ -24,7 +24,9 @@ __all__ = [
     "HALF_WEIGHTS_NAME",
     "INT8_CPU_GRAPH_NAME",
     "INT8_GRAPH_NAME",
+    "INT8_PACKED_GRAPH_NAME",
     "INT8_WEIGHTS_NAME",
+    "PACKED_GRAPH_NAME",
     "PORTABLE_GRAPH_NAME",
     "WEIGHTS_NAME",
     "check_output",
@@ -38,11 +40,13 @@ __all__ = [
 
 PORTABLE_GRAPH_NAME: Final = "model.onnx"
 CPU_GRAPH_NAME: Final = "model_cpu.onnx"
+PACKED_GRAPH_NAME: Final = "model_packed.onnx"
 WEIGHTS_NAME: Final = "model.onnx_data"
 HALF_GRAPH_NAME: Final = "model_fp16.onnx"
 HALF_WEIGHTS_NAME: Final = "model_fp16.onnx_data"
 INT8_GRAPH_NAME: Final = "model_int8.onnx"
 INT8_CPU_GRAPH_NAME: Final = "model_int8_cpu.onnx"
+INT8_PACKED_GRAPH_NAME: Final = "model_int8_packed.onnx"
 INT8_WEIGHTS_NAME: Final = "model_int8.onnx_data"
 
 _SHARED_BYTES: Final = 1_024  # smaller constants stay in the graphs

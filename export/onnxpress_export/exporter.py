@@ -22,6 +22,7 @@ from onnxpress.fidelity import Decision
 from onnxpress.manifest import SCHEMA_VERSION, Manifest, Provenance, Variant
 from onnxpress_export.artifact import (
     CPU_GRAPH_NAME,
+    PACKED_GRAPH_NAME,
     PORTABLE_GRAPH_NAME,
     WEIGHTS_NAME,
     check_output,
@@ -44,6 +45,7 @@ from onnxpress_export.variants import (
     check_precisions,
     write_and_count,
     write_lower_precisions,
+    write_packed,
 )
 from onnxpress_export.verify import LOGIT_TOLERANCE, check_fusion, check_parity, session_operators
 
@@ -151,14 +153,24 @@ def export(
         portable = write_and_count(model.clone(), PORTABLE, rewrites, staging, PORTABLE_GRAPH_NAME)
         masked = model.clone()
         cpu = write_and_count(model, CPU, rewrites, staging, CPU_GRAPH_NAME)
-        for graph in (portable, cpu):
+        packed = write_packed(masked, rewrites, staging, PACKED_GRAPH_NAME)
+        for graph in (portable, cpu, *([packed] if packed else [])):
             require_fusion(graph.operators, where=graph.file)
         on_step("checking what ONNX Runtime runs")
         executed = session_operators(staging / CPU_GRAPH_NAME)
         require_fusion(executed, where="ONNX Runtime's final graph")
         on_step("comparing with torch")
-        parity = check_parity(loaded, staging / PORTABLE_GRAPH_NAME, staging / CPU_GRAPH_NAME, tolerance=tolerance)
-        variants = [Variant(precision="fp32", portable=portable, cpu=cpu, weights=(WEIGHTS_NAME,), parity=parity)]
+        parity = check_parity(
+            loaded,
+            staging / PORTABLE_GRAPH_NAME,
+            staging / CPU_GRAPH_NAME,
+            staging / PACKED_GRAPH_NAME if packed else None,
+            tolerance=tolerance,
+        )
+        fp32_variant = Variant(
+            precision="fp32", portable=portable, cpu=cpu, packed=packed, weights=(WEIGHTS_NAME,), parity=parity
+        )
+        variants = [fp32_variant]
         if texts is not None:
             fp32 = Fp32(
                 checkpoint=loaded,

@@ -18,18 +18,27 @@ from onnxpress_export.artifact import (
     HALF_WEIGHTS_NAME,
     INT8_CPU_GRAPH_NAME,
     INT8_GRAPH_NAME,
+    INT8_PACKED_GRAPH_NAME,
     INT8_WEIGHTS_NAME,
     write_graph,
     write_weights,
 )
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.graph_census import operator_counts, weight_counts
-from onnxpress_export.passes import CPU, PORTABLE, Passes, apply_passes
+from onnxpress_export.passes import CPU, PACKED, PORTABLE, Passes, apply_passes
 from onnxpress_export.precision.half import convert_to_half, nodes_kept_single
 from onnxpress_export.precision.int8 import choose_int8, measure_fidelity
 from onnxpress_export.precision.sample import Sample, torch_answers
 
-__all__ = ["MAX_DISAGREEMENT", "Fp32", "Int8For", "check_precisions", "write_and_count", "write_lower_precisions"]
+__all__ = [
+    "MAX_DISAGREEMENT",
+    "Fp32",
+    "Int8For",
+    "check_precisions",
+    "write_and_count",
+    "write_lower_precisions",
+    "write_packed",
+]
 
 Int8For = Literal["auto", "avx2", "avx512", "vnni", "arm64"]
 
@@ -57,6 +66,15 @@ def write_and_count(
     return Graph(
         file=name, operators=operator_counts(model.graph), weights=weight_counts(model.graph), rewrites=rewrites
     )
+
+
+def write_packed(masked: ir.Model, common_rewrites: Mapping[str, int], directory: Path, name: str) -> Graph | None:
+    """Write the graph that packs the tokens of `masked`, which stays as it is; None where nothing can be packed."""
+    model = masked.clone()
+    rewrites = apply_passes(model, PACKED)
+    if not any(rewrites.values()):
+        return None
+    return write_and_count(model, {}, {**common_rewrites, **rewrites}, directory, name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +137,13 @@ def _write_int8(source: Fp32, torch_says: Answers, target: Target) -> Variant:
     rewrites = {**source.rewrites, "quantize": recipe.apply(model)}
     write_weights(model, directory, INT8_WEIGHTS_NAME)
     portable = write_and_count(model.clone(), {}, rewrites, directory, INT8_GRAPH_NAME)
+    packed = write_packed(model, rewrites, directory, INT8_PACKED_GRAPH_NAME)
     cpu = write_and_count(model, CPU, rewrites, directory, INT8_CPU_GRAPH_NAME)
     return Variant(
         precision="int8",
         portable=portable,
         cpu=cpu,
+        packed=packed,
         weights=(INT8_WEIGHTS_NAME,),
         fidelity=_measured(source, "int8", model, torch_says, timed=True),
         target=target,

@@ -99,11 +99,13 @@ def session_operators(graph: Path) -> dict[str, int]:
         return operator_counts(ir.load(optimized).graph)
 
 
-def check_parity(checkpoint: Checkpoint, portable: Path, cpu: Path, *, tolerance: float = LOGIT_TOLERANCE) -> Parity:
-    """Compare both graphs with torch on random tokens: several batch sizes, lengths up to the maximum, padding.
+def check_parity(
+    checkpoint: Checkpoint, portable: Path, cpu: Path, packed: Path | None, *, tolerance: float = LOGIT_TOLERANCE
+) -> Parity:
+    """Compare the graphs with torch on random tokens: several batch sizes, lengths up to the maximum, padding.
 
-    The portable graph runs padded batches in a session of ONNX Runtime's defaults; the CPU's graph runs batches
-    of equal lengths in the engine's own. Returns what was measured over all cases.
+    The portable graph runs padded batches in a session of ONNX Runtime's defaults; in the engine's own session the
+    CPU's graph runs batches of equal lengths, and the packed graph padded ones. Returns what was measured over all.
 
     Raises:
         ParityError: Logits differ by more than `tolerance`.
@@ -111,7 +113,13 @@ def check_parity(checkpoint: Checkpoint, portable: Path, cpu: Path, *, tolerance
     generator = np.random.default_rng(_SEED)
     worst, rows, equal = 0.0, 0, 0
     cases = _cases(checkpoint.max_length)
-    for graph, start, padded in ((portable, _portable_runner, True), (cpu, _engine_runner, False)):
+    runs: list[tuple[Path, Callable[[Path], _Runner], bool]] = [
+        (portable, _portable_runner, True),
+        (cpu, _engine_runner, False),
+    ]
+    if packed is not None:
+        runs.append((packed, _engine_runner, True))
+    for graph, start, padded in runs:
         run = start(graph)
         for case in (case for case in cases if case.padded == padded):
             inputs = _random_inputs(checkpoint, case, generator)

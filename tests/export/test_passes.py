@@ -21,7 +21,7 @@ from transformers import (
 
 from onnxpress_export.capture import capture
 from onnxpress_export.graph_census import operator_counts
-from onnxpress_export.passes import COMMON, CPU, PORTABLE, apply_passes
+from onnxpress_export.passes import COMMON, CPU, PACKED, PORTABLE, apply_passes
 from onnxpress_export.passes.drop_padding_mask import drop_padding_mask
 from onnxpress_export.passes.drop_reshape_round_trips import drop_reshape_round_trips
 from onnxpress_export.passes.prune_to_classified_token import prune_to_classified_token
@@ -67,20 +67,23 @@ def run(model: ir.Model, inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.flo
     return logits
 
 
-@pytest.mark.parametrize("name", [*COMMON, *PORTABLE])
+@pytest.mark.parametrize("name", [*COMMON, *PORTABLE, *PACKED])
 @pytest.mark.parametrize(("batch", "length"), [(1, 1), (1, 7), (5, 33), (3, 64)])
 def test_a_pass_changes_no_answer(captured: ir.Model, name: str, batch: int, length: int) -> None:
     rewritten = captured.clone()
-    if name == "prune_to_classified_token":  # it does not look through the reshapes around an attention
+    if name in (
+        "prune_to_classified_token",
+        "pack_tokens",
+    ):  # neither looks through the reshapes around it
         drop_reshape_round_trips(rewritten)
-    assert apply_passes(rewritten, {name: {**COMMON, **PORTABLE}[name]})[name] > 0
+    assert apply_passes(rewritten, {name: {**COMMON, **PORTABLE, **PACKED}[name]})[name] > 0
     inputs = random_inputs(batch, length, padded=True)
     np.testing.assert_allclose(run(rewritten, inputs), run(captured, inputs), rtol=0, atol=ATOL)
 
 
-@pytest.mark.parametrize("name", [*COMMON, *PORTABLE, *CPU])
+@pytest.mark.parametrize("name", [*COMMON, *PORTABLE, *CPU, *PACKED])
 def test_a_second_run_rewrites_nothing(captured: ir.Model, name: str) -> None:
-    rewrite = {**COMMON, **PORTABLE, **CPU}[name]
+    rewrite = {**COMMON, **PORTABLE, **CPU, **PACKED}[name]
     model = captured.clone()
     apply_passes(model, {name: rewrite})
     before = operator_counts(model.graph)
@@ -264,3 +267,30 @@ def test_dropping_the_mask_is_exact_without_padding_and_not_with_it(captured: ir
     np.testing.assert_allclose(run(model, equal), run(captured, equal), rtol=0, atol=ATOL)
     padded = random_inputs(5, 33, padded=True)
     assert np.abs(run(model, padded) - run(captured, padded)).max() > 1_000 * ATOL
+
+
+def test_packed_tokens_are_those_that_are_no_padding(captured: ir.Model) -> None:
+    """Every product outside the attentions works on as many rows as there are tokens; the last layer on one a text."""
+    model = captured.clone()
+    apply_passes(model, {**COMMON, **PACKED})
+    products = [node.outputs[0] for node in model.graph if node.op_type == "MatMul"]
+    model.graph.outputs.extend(products)
+    inputs = random_inputs(5, 33, padded=True)
+    tokens = int(inputs["attention_mask"].sum())
+    assert tokens < 5 * 33
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    found = session.run(None, {i.name: inputs[i.name] for i in session.get_inputs()})[1:]
+    shapes = [output.shape[:2] for output in found]
+    assert set(shapes) == {(1, tokens), (5, 1)} and shapes.count((1, tokens)) == 6 * (LAYERS - 1) + 2
+
+
+def test_packing_takes_any_padding(captured: ir.Model) -> None:
+    """In the middle, at a row's end, and a row of padding alone."""
+    model = captured.clone()
+    apply_passes(model, {**COMMON, **PACKED})
+    plain = captured.clone()
+    apply_passes(plain, COMMON)
+    inputs = random_inputs(4, 20, padded=True)
+    inputs["attention_mask"][0, 1] = inputs["attention_mask"][3, 2:4] = inputs["attention_mask"][2] = 0
+    kept = [0, 1, 3]
+    np.testing.assert_allclose(run(model, inputs)[kept], run(plain, inputs)[kept], rtol=0, atol=ATOL)

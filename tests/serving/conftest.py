@@ -28,8 +28,9 @@ class Gate:
         self._open = threading.Event()
         self._open.set()
         self._began = threading.Semaphore(0)
-        self._run = classifier.run
-        classifier.run = self._held  # type: ignore[method-assign]
+        mixed = classifier.mixed()
+        self._run = mixed.run
+        mixed.run = self._held  # type: ignore[method-assign]
 
     def shut(self) -> None:
         """Hold the runs that begin from now on."""

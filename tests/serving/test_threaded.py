@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import threading
 import time
 from concurrent.futures import CancelledError, Future, wait
@@ -13,6 +14,7 @@ import pytest
 
 import onnxpress
 from onnxpress import ThreadedClassifier
+from tests.conftest import edit_json
 from tests.serving.conftest import Gate
 
 BATCHED = 5e-6  # the same kernels, other blockings of the same sums
@@ -37,13 +39,40 @@ def test_answers_are_those_of_the_classifier(classifier: onnxpress.Classifier, t
     assert classifier(texts[0]).label, "the classifier outlives the service"
 
 
-def test_a_batch_is_what_waits_and_has_the_oldest_shape(classifier: onnxpress.Classifier, gate: Gate) -> None:
+def test_a_batch_is_what_waits(classifier: onnxpress.Classifier, gate: Gate) -> None:
     with ThreadedClassifier(classifier) as service:
         first = busy(service, gate)
         futures = [service.submit(text) for text in (FIVE, FOUR, FIVE, FOUR, FIVE)]
         gate.open()
         wait([first, *futures], timeout=20)
+    assert gate.lengths == [[3], [5, 4, 5, 4, 5]]
+
+
+def test_without_a_packed_graph_a_batch_has_the_oldest_length(artifact: Path, tmp_path: Path) -> None:
+    older = tmp_path / "artifact"
+    shutil.copytree(artifact, older)
+    edit_json(older / "onnxpress.json", lambda manifest: manifest["variants"][0].pop("packed"))  # type: ignore[index]
+    with onnxpress.load(older, threads=1, spinning=False) as classifier:
+        gate = Gate(classifier)
+        with ThreadedClassifier(classifier) as service:
+            first = busy(service, gate)
+            futures = [service.submit(text) for text in (FIVE, FOUR, FIVE, FOUR, FIVE)]
+            gate.open()
+            wait([first, *futures], timeout=20)
     assert gate.lengths == [[3], [5, 5, 5], [4, 4]]
+
+
+def test_an_answer_has_the_same_bits_in_any_company(classifier: onnxpress.Classifier, texts: list[str]) -> None:
+    mixed = classifier.mixed()
+    alone = np.concatenate([mixed.run(mixed.encode([text])) for text in texts])
+    order = np.random.default_rng(2).permutation(len(texts))
+    together = np.empty_like(alone)
+    for start in range(0, len(texts), 11):
+        chosen = order[start : start + 11]
+        together[chosen] = mixed.run(mixed.encode([texts[index] for index in chosen]))
+    short = [len(encoding) <= 128 for encoding in mixed.encode(texts).encodings]  # a multiple of 16 below the longest
+    assert sum(short) > 200 and np.array_equal(alone[short], together[short])
+    np.testing.assert_allclose(alone, classifier.logits(texts), rtol=0, atol=BATCHED)
 
 
 def test_a_batch_keeps_the_token_budget(artifact: Path) -> None:
@@ -68,7 +97,7 @@ def test_windows_of_a_long_text_run_alone(artifact: Path) -> None:
             gate.open()
             found = np.array([future.result(20) for future in futures])
             first.result(20)
-    assert sorted(gate.sizes) == [1, 1, 4, 4]
+    assert gate.sizes == [1, 4, 1, 4]
     np.testing.assert_allclose(found, wanted[[0, 1, 0]], rtol=0, atol=BATCHED)
 
 

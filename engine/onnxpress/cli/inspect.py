@@ -67,7 +67,7 @@ def _facts(manifest: Manifest) -> Table:
 
 
 def _graphs(variant: Variant) -> Table:
-    graphs = (variant.portable, variant.cpu)
+    graphs = variant.graphs
     table = Table(title=escape(f"{variant.precision}: {_proof(variant)}"), title_justify="left")
     table.add_column("")
     for graph in graphs:

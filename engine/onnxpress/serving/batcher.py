@@ -235,7 +235,7 @@ class Batcher:
 
     def _waits_for_company(self, shape: int, oldest: Request, now: float) -> bool:
         delay = oldest.came + self._limits.max_delay - now
-        full = not shape or shape * len(self._shapes[shape]) >= self._classifier.max_tokens
+        full = not shape or sum(request.tokens for request in self._shapes[shape]) >= self._classifier.max_tokens
         if delay <= 0 or full or self._closed:
             return False
         self._changed.wait(delay)
@@ -246,11 +246,10 @@ class Batcher:
         queue = self._shapes[shape]
         batch: list[Request] = []
         expired: list[Request] = []
-        most = max(1, self._classifier.max_tokens // shape) if shape else 1
-        while queue and len(batch) < most:
+        tokens = 0
+        while queue and (not batch or (shape and tokens + queue[0].tokens <= self._classifier.max_tokens)):
             request = queue.popleft()
-            if request.left:
-                continue
+            tokens += request.tokens
             self._leave(request)
             (expired if request.came + request.timeout <= now else batch).append(request)
         if not queue:

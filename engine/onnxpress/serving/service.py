@@ -29,7 +29,7 @@ class Service:
             raise ConfigError(f"when_full must be {' or '.join(get_args(WhenFull))}, got {when_full!r}")
         self._classifier = classifier
         self._wait = when_full == "wait"
-        self._batcher = Batcher(classifier, limits)
+        self._batcher = Batcher(classifier.mixed(), limits)
 
     def request(self, text: Text, timeout: float | None) -> Request:
         """Tokenize `text`.

@@ -16,9 +16,10 @@ from onnxscript.rewriter.ort_fusions.skip_normalization import fuse_skip_layer_n
 
 from onnxpress_export.passes.drop_padding_mask import drop_padding_mask
 from onnxpress_export.passes.drop_reshape_round_trips import drop_reshape_round_trips
+from onnxpress_export.passes.pack_tokens import pack_tokens
 from onnxpress_export.passes.prune_to_classified_token import prune_to_classified_token
 
-__all__ = ["COMMON", "CPU", "PORTABLE", "Passes", "apply_passes"]
+__all__ = ["COMMON", "CPU", "PACKED", "PORTABLE", "Passes", "apply_passes"]
 
 Passes = Mapping[str, Callable[[ir.Model], int]]
 
@@ -40,6 +41,9 @@ PORTABLE: Final[Passes] = MappingProxyType(
 
 CPU: Final[Passes] = MappingProxyType({"drop_padding_mask": drop_padding_mask})
 """For the CPU's graph, which has no other fusion: the fused kernels are slower there."""
+
+PACKED: Final[Passes] = MappingProxyType({"pack_tokens": pack_tokens})
+"""For the CPU's graph that takes texts of different lengths at once."""
 
 
 def apply_passes(model: ir.Model, passes: Passes) -> dict[str, int]:

@@ -13,13 +13,10 @@ from onnxpress_export.passes._classified_token import (
     has_tokens,
 )
 from onnxpress_export.passes._graph import add_node, constant, is_op
+from onnxpress_export.passes._per_token import PER_TOKEN, is_alike_for_all_tokens
 
 __all__ = ["prune_to_classified_token"]
 
-# Operators whose row for a token depends on that token's rows alone, given constant second inputs.
-_PER_TOKEN: Final = frozenset(
-    "Add Cast Div Erf Gelu Mul Neg Pow Reciprocal Relu Sigmoid Sqrt Sub Tanh".split()
-)  # fmt: skip
 _FEATURES: Final = 2
 _BIAS: Final = 5  # MultiHeadAttention's inputs: query, key, value, bias, key_padding_mask, attention_bias, …
 
@@ -85,20 +82,15 @@ def _token_inputs(node: ir.Node, token: ClassifiedToken) -> tuple[int, ...]:
         return (0,) if over_features and node.attributes.get_int("keepdims", 1) == 1 else ()
     if is_op(node, "Split"):
         return (0,) if node.attributes.get_int("axis", 0) in (-1, _FEATURES) else ()
-    if node.domain == "" and node.op_type in _PER_TOKEN:
+    if node.domain == "" and node.op_type in PER_TOKEN:
         moving = tuple(index for index, value in enumerate(inputs) if has_tokens(value))
         rest = [value for index, value in enumerate(inputs) if index not in moving]
-        return moving if all(_is_alike_for_all_tokens(value) for value in rest) else ()
+        return moving if all(is_alike_for_all_tokens(value) for value in rest) else ()
     return ()
 
 
 def _is_attention(node: ir.Node) -> bool:
     return is_op(node, "MultiHeadAttention", "com.microsoft")
-
-
-def _is_alike_for_all_tokens(value: ir.Value | None) -> bool:
-    content = constant(value)
-    return content is not None and (content.ndim < 2 or content.shape[-2] == 1)
 
 
 def _narrow_scores(attention: ir.Node, token: ClassifiedToken) -> bool:
