@@ -23,6 +23,7 @@ from onnxpress.manifest import Graph, Variant
 from onnxpress.runner import EqualLengths, PackedRows, PaddedBuckets, Runner
 from onnxpress.session import Device, Session, resolve_device
 from onnxpress.settings import CudaSettings, LongText, OptimizeFor, Pooling, Settings
+from onnxpress.tuning import find_tuning
 
 __all__ = ["load"]
 
@@ -39,6 +40,7 @@ def load(
     precision: str = "auto",
     optimize_for: OptimizeFor = "latency",
     threads: int | None = None,
+    workers: int | None = None,
     affinity: Sequence[int] | None = None,
     spinning: bool = True,
     max_tokens: int | None = None,
@@ -58,11 +60,13 @@ def load(
             What it holds was measured to keep fp32's answers within the budget of its export.
         optimize_for: "latency" puts all threads into one run; "throughput" runs a batch on each thread.
         threads: CPU threads to use; None for the CPUs this process may use.
+        workers: Batches that run at once, which share the threads; None for what `optimize_for` says.
         affinity: CPUs to pin the threads to, one each, by number; None leaves them to the system. With "latency" the
             first of them stands for the calling thread, which stays where it is. Linux and Windows for "latency",
             Linux alone for "throughput".
         spinning: Whether threads of a run wait by spinning: faster alone, but unkind to other work on the machine.
-        max_tokens: Tokens a batch may have; None for 512 on the CPU, 16,384 on CUDA.
+        max_tokens: Tokens a batch may have; None for 512 on the CPU, 16,384 on CUDA. Where neither it nor `threads` and
+            `workers` are given, what `onnxpress tune` measured for this artifact on this machine is taken.
         max_texts: Texts of one call that are tokenized at a time.
         max_characters: Characters a text may have; a longer one raises TextTooLongError.
         long_text: What happens to a text of more tokens than the model takes: "truncate" cuts it, "windows" runs
@@ -82,6 +86,7 @@ def load(
         precision=precision,
         optimize_for=optimize_for,
         threads=threads,
+        workers=workers,
         affinity=None if affinity is None else tuple(affinity),
         spinning=spinning,
         max_tokens=max_tokens,
@@ -97,11 +102,10 @@ def load(
 
 def _load(path: Path, settings: Settings) -> Classifier:
     artifact = open_artifact(path)
-    cpus = settings.threads or available_cpus()
-    workers, threads = (cpus, 1) if settings.optimize_for == "throughput" else (1, cpus)
-    _check_affinity(settings.affinity, cpus)
+    workers, threads, max_tokens = _shares(artifact, settings)
+    _check_affinity(settings.affinity, workers * threads)
     session, variant = _open_session(artifact, settings, threads=threads)
-    max_tokens = settings.max_tokens or _MAX_TOKENS[session.device]
+    max_tokens = max_tokens or _MAX_TOKENS[session.device]
     encoder = _open_encoder(artifact, settings)
     runner: Runner
     if session.device == "cuda":
@@ -127,6 +131,18 @@ def _load(path: Path, settings: Settings) -> Classifier:
         open_mixed=partial(_open_mixed, artifact, settings, variant, runner, threads=threads),
         reload=(_load, (path.resolve(), settings)),
     )
+
+
+def _shares(artifact: Artifact, settings: Settings) -> tuple[int, int, int | None]:
+    """Batches at once, threads of each, and tokens a batch: as set, as tuned, or by default."""
+    if settings.threads is settings.workers is settings.max_tokens is None and not settings.device.startswith("cuda"):
+        precision = artifact.variant(settings.precision, "cpu").precision
+        if (tuning := find_tuning(artifact.path, precision)) is not None:
+            best = tuning.best(settings.optimize_for)
+            return best.workers, best.threads, best.max_tokens
+    cpus = settings.threads or available_cpus()
+    workers = min(settings.workers or (cpus if settings.optimize_for == "throughput" else 1), cpus)
+    return workers, cpus // workers, settings.max_tokens
 
 
 def _open_mixed(artifact: Artifact, settings: Settings, variant: Variant, runner: Runner, *, threads: int) -> Runner:

@@ -14,7 +14,7 @@ import msgspec
 from onnxpress.cpu import available_cpus
 from onnxpress.manifest import Target
 
-__all__ = ["Machine", "describe_machine", "int8_target", "vector_extensions"]
+__all__ = ["Machine", "cpu_model", "describe_machine", "int8_target", "vector_extensions"]
 
 _PACKAGES: Final = (
     "onnxpress",
@@ -62,9 +62,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 def describe_machine() -> Machine:
     """The machine that this process runs on, now."""
-    model = re.search(r"model name\s*:\s*(.+)", _cpuinfo())
     return Machine(
-        cpu=model.group(1).strip() if model else platform.processor() or platform.machine(),
+        cpu=cpu_model(),
         cpus=available_cpus(),
         simd=vector_extensions(),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
@@ -72,6 +71,12 @@ def describe_machine() -> Machine:
         python=platform.python_version(),
         versions={package: found for package in _PACKAGES if (found := _version(package))},
     )
+
+
+def cpu_model() -> str:
+    """The processor's name."""
+    model = re.search(r"model name\s*:\s*(.+)", _cpuinfo())
+    return model.group(1).strip() if model else platform.processor() or platform.machine()
 
 
 def vector_extensions() -> list[str]:

@@ -41,6 +41,7 @@ class Settings:
     precision: str = "auto"
     optimize_for: OptimizeFor = "latency"
     threads: int | None = None
+    workers: int | None = None
     affinity: tuple[int, ...] | None = None
     spinning: bool = True
     max_tokens: int | None = None
@@ -55,10 +56,12 @@ class Settings:
         for name, choices in (("optimize_for", OptimizeFor), ("long_text", LongText), ("pooling", Pooling)):
             if getattr(self, name) not in (accepted := get_args(choices)):
                 raise ConfigError(f"{name} must be {' or '.join(accepted)}, got {getattr(self, name)!r}")
-        for name in ("threads", "max_tokens", "max_texts", "max_characters", "stride"):
+        for name in ("threads", "workers", "max_tokens", "max_texts", "max_characters", "stride"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
+        if self.workers is not None and self.threads is not None and self.threads % self.workers:
+            raise ConfigError(f"threads must be a multiple of workers, got {self.threads} for {self.workers}")
         if self.affinity is not None and (not self.affinity or min(self.affinity) < 0):
             raise ConfigError(f"affinity must name CPUs by their numbers from 0, got {self.affinity}")
 

@@ -22,6 +22,7 @@ def test_an_artifact_holds_what_its_readers_expect(artifact: Path) -> None:
         "model.onnx",
         "model.onnx_data",
         "model_cpu.onnx",
+        "model_packed.onnx",
         "special_tokens_map.json",
         "tokenizer.json",
         "tokenizer_config.json",

@@ -14,9 +14,9 @@ from onnxpress.encoder import Encoder, TokenRows
 from onnxpress.errors import ConfigError
 from onnxpress.examples import Example, read_examples, require_labels
 from onnxpress.fidelity import Answers, Decision
+from onnxpress.generic import GENERIC_NAME, generic_examples
 from onnxpress.planner import plan_batches
 from onnxpress_export.checkpoint import Checkpoint
-from onnxpress_export.precision.generic import GENERIC_NAME, generic_examples
 from onnxpress_export.verify import torch_logits
 
 __all__ = ["SEED", "Sample", "read_sample", "torch_answers"]

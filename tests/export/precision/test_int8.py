@@ -15,11 +15,11 @@ import onnxpress.cli.verify as verify_command
 from onnxpress import loading
 from onnxpress.artifact import open_artifact
 from onnxpress.fidelity import FidelityError
+from onnxpress.generic import generic_examples
 from onnxpress.manifest import ChangedText, Fidelity, FileRecord, Variant
 from onnxpress.session import Session
 from onnxpress_export import export, variants
 from onnxpress_export.fidelity_report import write_report
-from onnxpress_export.precision.generic import generic_examples
 from onnxpress_export.precision.int8 import NoMixError
 from onnxpress_export.precision.search import _path
 from tests.cli.test_commands import refusal, run

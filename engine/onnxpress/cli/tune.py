@@ -1,0 +1,56 @@
+"""`onnxpress tune`: the fastest settings on this machine, kept for `load`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from onnxpress.artifact import open_artifact
+from onnxpress.cli.progress import show_steps
+from onnxpress.cpu import available_cpus
+from onnxpress.examples import read_examples
+from onnxpress.generic import generic_examples
+from onnxpress.loading import load
+from onnxpress.tuning import Measured, write_tuning
+from onnxpress.tuning import tune as measure
+
+__all__ = ["tune"]
+
+
+def tune(
+    artifact: Annotated[Path, typer.Argument(help="The artifact's directory.")],
+    sample: Annotated[
+        Path | None, typer.Option(help="Your texts: one a line, or JSONL, CSV or Parquet with a field `text`.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="fp32, int8 or auto.")] = "auto",
+) -> None:
+    """Measure how this machine runs the artifact fastest; `onnxpress.load` takes the result from then on."""
+    variant = open_artifact(artifact).variant(precision, "cpu")
+    examples = generic_examples() if sample is None else read_examples(sample)
+    with show_steps("starting") as show:
+        tuning = measure(
+            artifact,
+            load,
+            [example.text for example in examples],
+            precision=variant.precision,
+            cpus=available_cpus(),
+            on_step=show,
+        )
+    path = write_tuning(artifact, tuning)
+    console = Console(highlight=False)
+    console.print(_table(f"{tuning.precision}: a single request", tuning.latency))
+    console.print(_table(f"{tuning.precision}: a text in bulk", tuning.throughput))
+    console.print(f"kept in {path.name}, beside the artifact")
+
+
+def _table(title: str, settings: tuple[Measured, ...]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in ("batches at once", "threads each", "tokens a batch", "ms"):
+        table.add_column(name, justify="right")
+    for found in settings:
+        table.add_row(str(found.workers), str(found.threads), str(found.max_tokens), f"{found.milliseconds:.3f}")
+    return table

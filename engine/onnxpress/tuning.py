@@ -1,0 +1,204 @@
+"""The settings that are fastest on this machine, measured and kept beside the artifact."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Final
+
+import msgspec
+
+from onnxpress.classifier import Classifier
+from onnxpress.cpu import available_cpus
+from onnxpress.encoder import Text
+from onnxpress.errors import ConfigError
+from onnxpress.machine import cpu_model, vector_extensions
+from onnxpress.manifest import MANIFEST_NAME
+from onnxpress.session import import_onnxruntime
+
+__all__ = ["Measured", "Tuning", "find_tuning", "tune", "tuning_path", "write_tuning"]
+
+_ROUNDS: Final = 3
+_BATCH_TOKENS: Final = (256, 512, 1_024, 2_048)
+_SINGLES: Final = 60
+_BULK: Final = 400
+_LEAST: Final = 40
+_BULK_MS: Final = 1_000
+
+Load = Callable[..., Classifier]
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One setting and what it gave.
+
+    Attributes:
+        workers: Batches that run at once.
+        threads: CPU threads of each.
+        max_tokens: Tokens a batch may have.
+        milliseconds: Median of a single request for "latency"; of a text in bulk for "throughput".
+    """
+
+    workers: int
+    threads: int
+    max_tokens: int
+    milliseconds: float
+
+
+class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was measured, of which artifact, where.
+
+    Attributes:
+        key: Hash of all that the figures depend on: the artifact, CPU, number of CPUs, and ONNX Runtime's version.
+        precision: What ran.
+        latency: Settings measured for single requests, best first.
+        throughput: Settings measured for bulk, best first.
+    """
+
+    key: str
+    precision: str
+    latency: tuple[Measured, ...]
+    throughput: tuple[Measured, ...]
+
+    def best(self, optimize_for: str) -> Measured:
+        """The fastest setting."""
+        return (self.latency if optimize_for == "latency" else self.throughput)[0]
+
+
+def tuning_path(artifact: Path) -> Path:
+    """Where the tuning of the artifact in the directory `artifact` is kept: beside it, for it is this machine's."""
+    return artifact.resolve().with_name(f"{artifact.resolve().name}.tuning.json")
+
+
+def find_tuning(artifact: Path, precision: str) -> Tuning | None:
+    """The tuning kept for `artifact` and `precision`, or None: there is none, or of another machine or artifact."""
+    try:
+        found = msgspec.json.decode(tuning_path(artifact).read_bytes(), type=dict[str, Tuning])
+    except (OSError, msgspec.DecodeError):
+        return None
+    tuning = found.get(precision)
+    return tuning if tuning is not None and tuning.key == _key(artifact) else None
+
+
+def write_tuning(artifact: Path, tuning: Tuning) -> Path:
+    """Keep `tuning` beside `artifact`, with those of other precisions. Returns the file, which appears by rename."""
+    path = tuning_path(artifact)
+    try:
+        held = msgspec.json.decode(path.read_bytes(), type=dict[str, Tuning])
+    except (OSError, msgspec.DecodeError):
+        held = {}
+    kept = {name: other for name, other in held.items() if other.key == tuning.key} | {tuning.precision: tuning}
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    return path
+
+
+def tune(
+    artifact: Path,
+    load: Load,
+    texts: Sequence[Text],
+    *,
+    precision: str,
+    cpus: int,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> Tuning:
+    """Measure single requests and bulk with each way to share `cpus` threads, in turns, the median of three rounds.
+
+    Args:
+        artifact: Its directory.
+        load: `onnxpress.load`.
+        texts: What to classify, at least 2; some hundred are enough.
+        precision: The variant.
+        cpus: CPU threads to share.
+        on_step: Told what is being measured.
+
+    Raises:
+        ConfigError: There are fewer than 2 texts.
+    """
+    if len(texts) < 2:
+        raise ConfigError(f"tuning needs at least 2 texts, got {len(texts)}")
+
+    def open_with(workers: int, threads: int, max_tokens: int) -> Classifier:
+        return load(
+            artifact,
+            device="cpu",
+            precision=precision,
+            workers=workers,
+            threads=workers * threads,
+            max_tokens=max_tokens,
+        )
+
+    def measured(
+        name: str, settings: Sequence[tuple[int, int, int]], time: Callable[[Classifier], float]
+    ) -> tuple[Measured, ...]:
+        found: dict[tuple[int, int, int], list[float]] = {setting: [] for setting in settings}
+        for number in range(_ROUNDS):
+            for setting in settings:
+                workers, threads, tokens = setting
+                on_step(
+                    f"{name}, round {number + 1} of {_ROUNDS}: {workers} × {threads} threads, {tokens} tokens a batch"
+                )
+                with open_with(*setting) as classifier:
+                    found[setting].append(time(classifier))
+        results = [
+            Measured(workers=w, threads=t, max_tokens=n, milliseconds=round(median(times), 4))
+            for (w, t, n), times in found.items()
+        ]
+        return tuple(sorted(results, key=lambda result: result.milliseconds))
+
+    default = _BATCH_TOKENS[1]
+    on_step("looking how many texts a second will do")
+    with open_with(cpus, 1, default) as classifier:
+        first = texts[: min(len(texts), _LEAST)]
+        some = texts[: max(_LEAST, min(_BULK, round(_BULK_MS / _bulk(classifier, first))))]
+    single = [(1, threads, default) for threads in sorted({1, cpus, max(1, cpus // 2)})]
+    latency = measured("single requests", single, lambda classifier: _single(classifier, some))
+    bulk = measured("bulk", [(*share, default) for share in _shares(cpus)], lambda classifier: _bulk(classifier, some))
+    best = bulk[0]
+    sizes = [(best.workers, best.threads, tokens) for tokens in _BATCH_TOKENS if tokens != default]
+    throughput = sorted((*bulk, *measured("bulk", sizes, lambda c: _bulk(c, some))), key=lambda r: r.milliseconds)
+    return Tuning(key=_key(artifact), precision=precision, latency=latency, throughput=tuple(throughput))
+
+
+def _shares(cpus: int) -> list[tuple[int, int]]:
+    """(workers, threads each) that use all CPUs evenly."""
+    return [(workers, cpus // workers) for workers in range(1, cpus + 1) if cpus % workers == 0]
+
+
+def _single(classifier: Classifier, texts: Sequence[Text]) -> float:
+    chosen = texts[:: max(1, len(texts) // _SINGLES)][:_SINGLES]
+    times: list[float] = []
+    for text in (*chosen[:10], *chosen):
+        begin = perf_counter()
+        classifier.logits([text])
+        times.append((perf_counter() - begin) * 1e3)
+    return median(times[10:])
+
+
+def _bulk(classifier: Classifier, texts: Sequence[Text]) -> float:
+    classifier.logits(texts[: len(texts) // 4 or 1])
+    begin = perf_counter()
+    classifier.logits(texts)
+    return (perf_counter() - begin) * 1e3 / len(texts)
+
+
+def _key(artifact: Path) -> str:
+    facts = [
+        sha256((artifact / MANIFEST_NAME).read_bytes()).hexdigest(),
+        cpu_model(),
+        str(available_cpus()),
+        *vector_extensions(),
+        str(import_onnxruntime().__version__),
+    ]
+    return sha256("\n".join(facts).encode()).hexdigest()
