@@ -33,5 +33,5 @@ def cuda_problem(load: Callable[[str], object] = ctypes.CDLL) -> str | None:
     try:
         load(str(Path(str(runtime.__file__)).parent / "capi" / _PROVIDER))
     except OSError as error:
-        return f"a CUDA library is missing ({error})"
+        return f"a CUDA library is missing ({error}); if pip brought it, call onnxruntime.preload_dlls() first"
     return None

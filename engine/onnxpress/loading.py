@@ -16,6 +16,7 @@ import numpy as np
 from onnxpress.artifact import Artifact, open_artifact
 from onnxpress.classifier import Classifier
 from onnxpress.cpu import available_cpus
+from onnxpress.cuda import cuda_problem
 from onnxpress.encoder import Encoder
 from onnxpress.errors import ArtifactIntegrityError, ConfigError, DeviceUnavailableError
 from onnxpress.machine import int8_target
@@ -190,6 +191,9 @@ def _open_on(
     artifact: Artifact, settings: Settings, device: Device, index: int, *, threads: int
 ) -> tuple[Session, Variant]:
     variant = artifact.variant(settings.precision, device)
+    if device == "cuda" and (problem := cuda_problem()) is not None:
+        asked = f"cuda:{index}" if index else "cuda"
+        raise DeviceUnavailableError(asked, f"{problem}. Run `onnxpress doctor`, or pass device='cpu'.")
     graph = variant.cpu if device == "cpu" else variant.portable
     return _open_graph(artifact, settings, variant, graph, device, index, threads=threads), variant
 

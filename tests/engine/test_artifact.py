@@ -91,6 +91,19 @@ def test_weights_outside_the_artifact_are_refused_even_when_signed(copy: Path, t
         onnxpress.load(copy)
 
 
+def test_a_huge_declared_size_is_refused_even_when_signed(copy: Path) -> None:
+    model = onnx.load(copy / "model_cpu.onnx", load_external_data=False)
+    tensor = next(t for t in model.graph.initializer if t.external_data)
+    tensor.dims[:] = [2**40, 2**20]
+    for entry in tensor.external_data:
+        if entry.key == "length":
+            entry.value = str(2**62)
+    onnx.save(model, copy / "model_cpu.onnx")
+    sign_again(copy, "model_cpu.onnx")
+    with pytest.raises(onnxpress.ArtifactIntegrityError, match="cannot load its graph"):
+        onnxpress.load(copy)
+
+
 @pytest.mark.parametrize("name", ["model_cpu.onnx", "tokenizer.json"])
 def test_signed_nonsense_is_refused(copy: Path, name: str) -> None:
     (copy / name).write_bytes(b"nonsense")
