@@ -14,12 +14,22 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_python_example_runs(artifact: Path, tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    shutil.copytree(artifact, tmp_path / "artifact")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+def run_example(page: str, artifact: Path, folder: Path) -> str:
+    """What the page's Python example prints, beside a copy of the artifact."""
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    shutil.copytree(artifact, folder / "artifact")
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    first, second, third = done.stdout.splitlines()
+    return done.stdout
+
+
+def test_the_serving_example_runs(artifact: Path, tmp_path: Path) -> None:
+    first, second = run_example((ROOT / "docs/serving.md").read_text(), artifact, tmp_path).splitlines()
+    assert first.count("itive") + first.count("ative") == 2 and second == "2"
+
+
+def test_the_python_example_runs(artifact: Path, tmp_path: Path) -> None:
+    first, second, third = run_example(README, artifact, tmp_path).splitlines()
     assert first.startswith("Prediction(label='") and second.startswith("[[Prediction(") and third.startswith("[[")
 
 
@@ -30,10 +40,10 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 def test_the_passes_page_names_every_pass() -> None:
-    from onnxpress_export.passes import COMMON, CPU, PORTABLE
+    from onnxpress_export.passes import COMMON, CPU, PACKED, PORTABLE
 
     named = re.findall(r"^\| `(\w+)`", (ROOT / "docs/passes.md").read_text(), re.MULTILINE)
-    assert named == [*COMMON, *PORTABLE, *CPU]
+    assert named == [*COMMON, *PORTABLE, *CPU, *PACKED]
 
 
 def test_commands_shown_exist() -> None:
