@@ -69,9 +69,9 @@ def _facts(manifest: Manifest) -> Table:
 def _graphs(variant: Variant) -> Table:
     graphs = variant.graphs
     table = Table(title=escape(f"{variant.precision}: {_proof(variant)}"), title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for graph in graphs:
-        table.add_column(graph.file, justify="right")
+        table.add_column(graph.file, justify="right", overflow="fold")
     table.add_row("nodes", *(str(sum(graph.operators.values())) for graph in graphs))
     for name in _SHOWN_OPERATORS:
         table.add_row(f"  {name}", *(str(graph.operators.get(name, 0)) for graph in graphs))
