@@ -14,6 +14,7 @@ import onnxpress
 from onnxpress.cli.doctor import doctor
 from onnxpress.cli.inspect import inspect
 from onnxpress.cli.predict import predict
+from onnxpress.cli.score import score
 from onnxpress.cli.tune import tune
 from onnxpress.cli.verify import verify
 from onnxpress.errors import CheckFailedError, OnnxpressError
@@ -71,6 +72,7 @@ app.command()(predict)
 app.command()(inspect)
 app.command()(verify)
 app.command()(tune)
+app.command()(score)
 app.command()(doctor)
 for _entry in sorted(entry_points(group="onnxpress.commands"), key=lambda entry: entry.name):
     app.add_typer(_entry.load(), name=None)
