@@ -15,6 +15,7 @@
     │   ├── ArtifactIntegrityError  a file that is not the one exported
     │   └── PrecisionUnavailableError
     ├── CheckpointError             a checkpoint that cannot be exported
+    ├── BadRowError                 a row of a file that cannot be scored
     ├── ClosedError                 a classifier or service that was closed
     ├── ForkedError                 a classifier used in a process forked after it was loaded
     ├── OverloadedError             a service whose queue is full
@@ -39,6 +40,7 @@ __all__ = [
     "ArtifactIntegrityError",
     "ArtifactNotFoundError",
     "ArtifactSchemaError",
+    "BadRowError",
     "CheckFailedError",
     "CheckpointError",
     "ClosedError",
@@ -164,6 +166,20 @@ class TooManyTokensError(TextError, ValueError):
 
     def __str__(self) -> str:
         return f"text {self.index} has more than the {self.limit:,} tokens that the model takes. {self.way_out}"
+
+
+class BadRowError(OnnxpressError, ValueError):
+    """A row cannot be classified, and bad rows are errors."""
+
+    def __init__(self, file: str, row: int, reason: str) -> None:
+        super().__init__(file, row, reason)
+        self.file, self.row, self.reason = file, row, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file}, row {self.row}: {self.reason}. Repair it, or pass --on-bad-row null or skip; "
+            "rows before it are kept."
+        )
 
 
 class ClosedError(OnnxpressError, RuntimeError):

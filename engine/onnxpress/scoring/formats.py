@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -84,7 +85,7 @@ def open_compressed(path: Path, compression: str | None, mode: Literal["rb", "wb
         pa = import_pyarrow()
         stream = pa.CompressedInputStream if mode == "rb" else pa.CompressedOutputStream
         with path.open(mode) as raw, stream(pa.PythonFile(raw, mode=mode[0]), "zstd") as file:
-            yield file
+            yield io.BufferedReader(file) if mode == "rb" else file  # which reads lines too
     else:
         with path.open(mode) as file:
             yield file
@@ -145,7 +146,6 @@ def _read_csv(pa: Any, path: Path, form: Format) -> Iterator[tuple[pa.Table, dic
 
 def _csv_names(pa: Any, path: Path, form: Format, delimiter: str) -> list[str]:
     import csv
-    import io
 
     with open_compressed(path, form.compression, "rb") as raw:
         head = io.TextIOWrapper(io.BytesIO(raw.read(_BLOCK)), encoding="utf-8-sig", errors="replace", newline="")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from onnxpress.artifact import open_artifact
 from onnxpress.classifier import Classifier
-from onnxpress.errors import ConfigError, OnnxpressError, OutputExistsError
+from onnxpress.errors import BadRowError, ConfigError, OutputExistsError
 from onnxpress.loading import load
 from onnxpress.manifest import MANIFEST_NAME
 from onnxpress.scoring.assemble import assemble, finish_interrupted
@@ -32,26 +32,12 @@ from onnxpress.scoring.rows import BadRow, Part, texts_of
 from onnxpress.scoring.source import LINE, InputFile, find_files, fingerprint, read_parts
 from onnxpress.session import import_onnxruntime
 
-__all__ = ["BadRowError", "OnBadRow", "Progress", "ScoreSummary", "score"]
+__all__ = ["OnBadRow", "Progress", "ScoreSummary", "score"]
 
 OnBadRow = Literal["error", "null", "skip"]
 
 _PART_ROWS: Final = 8_192
 _AHEAD: Final = 2
-
-
-class BadRowError(OnnxpressError, ValueError):
-    """A row cannot be classified, and bad rows are errors."""
-
-    def __init__(self, file: str, row: int, reason: str) -> None:
-        super().__init__(file, row, reason)
-        self.file, self.row, self.reason = file, row, reason
-
-    def __str__(self) -> str:
-        return (
-            f"{self.file}, row {self.row}: {self.reason}. Repair it, or pass --on-bad-row null or skip; "
-            "rows before it are kept."
-        )
 
 
 class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
