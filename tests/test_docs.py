@@ -28,6 +28,11 @@ def test_the_serving_example_runs(artifact: Path, tmp_path: Path) -> None:
     assert first.count("itive") + first.count("ative") == 2 and second == "2"
 
 
+def test_the_scoring_example_runs(artifact: Path, tmp_path: Path) -> None:
+    printed = run_example((ROOT / "docs/scoring.md").read_text(), artifact, tmp_path).splitlines()
+    assert printed == ["2 True", "[1, 2]"]
+
+
 def test_the_python_example_runs(artifact: Path, tmp_path: Path) -> None:
     first, second, third = run_example(README, artifact, tmp_path).splitlines()
     assert first.startswith("Prediction(label='") and second.startswith("[[Prediction(") and third.startswith("[[")
