@@ -56,9 +56,9 @@ def kill_and_resume(artifact: Path, source: Path, folder: Path, kills: int, seed
         while hits < kills and not target.exists():
             hits += kill_at_random(start(artifact, source, target), target, generator)
             resumed += state_directory(target).exists()
-        if not target.exists() or state_directory(target).exists():
+        if not target.exists() or (state_directory(target) / "done").exists():
             assert start(artifact, source, target).wait() == 0
-        assert target.read_bytes() == quiet.read_bytes() and not state_directory(target).exists()
+        assert target.read_bytes() == quiet.read_bytes() and not (state_directory(target) / "journal").exists()
         outputs += 1
     assert resumed >= kills // 2, "the kills came too early or too late"
     found = pq.read_table(quiet)

@@ -25,7 +25,7 @@ def rejected_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.rejected.jsonl")
 
 
-def assemble(journal: Journal, output: Path, form: Format, header: Sequence[str]) -> None:
+def assemble(journal: Journal, output: Path, form: Format, header: Sequence[str], summary: bytes) -> None:
     """Write the journal's parts to `output` in order, byte for byte the same however often it was interrupted.
 
     Args:
@@ -33,6 +33,7 @@ def assemble(journal: Journal, output: Path, form: Format, header: Sequence[str]
         output: The file.
         form: Its format.
         header: Names of the columns, the first line of a CSV.
+        summary: What `finish_interrupted` returns, should the job be killed before it is through with this.
 
     Raises:
         ConfigError: A part is not what was committed.
@@ -48,19 +49,22 @@ def assemble(journal: Journal, output: Path, form: Format, header: Sequence[str]
                 file.write(_checked(journal, number))
     bad = [row for part in journal.parts for row in part.bad]
     rejected.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in bad))
-    for path in (new, rejected):
+    done = journal.directory / f"{_DONE}.new"
+    done.write_bytes(summary)
+    for path in (new, rejected, done):
         with path.open("rb+") as written:
             os.fsync(written.fileno())
-    (journal.directory / _DONE).touch()
+    os.replace(done, journal.directory / _DONE)
     sync_directory(journal.directory)
     finish_interrupted(output)
 
 
-def finish_interrupted(output: Path) -> bool:
-    """Rename what was assembled whole to `output`, and clear away. Whether there was such."""
+def finish_interrupted(output: Path) -> bytes | None:
+    """Rename what was assembled whole to `output`, and clear away. Returns its summary; None where there was none."""
     directory = state_directory(output)
     if not (directory / _DONE).exists():
-        return False
+        return None
+    summary = (directory / _DONE).read_bytes()
     rejected = directory / "rejected.new"
     if rejected.exists():
         if rejected.stat().st_size:
@@ -74,7 +78,7 @@ def finish_interrupted(output: Path) -> bool:
         if path.name != _DONE:
             path.unlink()
     shutil.rmtree(directory)
-    return True
+    return summary
 
 
 def _checked(journal: Journal, number: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -136,6 +137,8 @@ def score(
     wanted = [text_column] if pair_column is None else [text_column, pair_column]
     with locked(target):
         if target.exists() and not force and not (state_directory(target) / "done").exists():
+            if not (state_directory(target) / "journal").exists():  # killed as it cleared the last of it away
+                shutil.rmtree(state_directory(target), ignore_errors=True)
             raise OutputExistsError(target)
         if not restart and (found := _finished(target, begin)) is not None:
             return found
@@ -155,8 +158,7 @@ def score(
                 scored, finished = job.run(chain([first], parts), on_progress, stop)
                 summary = _summary(journal, columns, begin, scored, finished=finished)
                 if finished:
-                    (journal.directory / "summary").write_bytes(msgspec.json.encode(summary))
-                    assemble(journal, target, form, _names(first, form, columns))
+                    assemble(journal, target, form, _names(first, form, columns), msgspec.json.encode(summary))
             finally:
                 journal.close()
         return summary
@@ -323,9 +325,8 @@ def _summary(journal: Journal, columns: Columns, begin: float, scored: int, *, f
 
 def _finished(target: Path, begin: float) -> ScoreSummary | None:
     """The summary of a job that was killed as it renamed its output, which is done now."""
-    kept = state_directory(target) / "summary"
-    content = kept.read_bytes() if kept.exists() else b""
-    if not finish_interrupted(target):
+    content = finish_interrupted(target)
+    if content is None:
         return None
     found = msgspec.json.decode(content, type=ScoreSummary)
     return msgspec.structs.replace(found, seconds=round(monotonic() - begin, 3), scored=0)
