@@ -110,10 +110,10 @@ def read_tables(path: Path, form: Format) -> Iterator[tuple[pa.Table, dict[int, 
 
 
 def _read_parquet(pa: Any, path: Path, form: Format) -> Iterator[tuple[pa.Table, dict[int, str]]]:
-    with pa.parquet.ParquetFile(path) as file:
+    with pa.parquet.ParquetFile(path, pre_buffer=False) as file:
         _require_different(path, file.schema_arrow.names)
         empty = True
-        for batch in file.iter_batches(batch_size=16_384):
+        for batch in file.iter_batches(batch_size=4_096):
             empty = False
             yield pa.Table.from_batches([batch]), {}
         if empty:

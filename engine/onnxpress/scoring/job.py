@@ -37,7 +37,7 @@ __all__ = ["OnBadRow", "Progress", "ScoreSummary", "score"]
 
 OnBadRow = Literal["error", "null", "skip"]
 
-_PART_ROWS: Final = 8_192
+_PART_ROWS: Final = 4_096
 _AHEAD: Final = 2
 
 
