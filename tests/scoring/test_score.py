@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import onnxpress
+from onnxpress.scoring.formats import table_bytes
 from onnxpress.scoring.journal import locked, state_directory
 from tests.cli.test_commands import refusal, run
 
@@ -108,6 +109,13 @@ def test_pairs_bom_tabs_and_a_field_of_ten_megabytes(artifact: Path, tmp_path: P
     with onnxpress.load(artifact) as classifier:
         answers = classifier([("good", "bad"), ("bad", "good")])
     assert [float(row["score"]) for row in found] == pytest.approx([answer.score for answer in answers], abs=1e-5)
+
+
+def test_a_part_is_written_right_behind_an_empty_chunk() -> None:
+    large = "good " * 2_000_000
+    table = pa.table({"text": ["good", "bad"], "large": [large, "b"]})
+    content = table_bytes(pa.concat_tables([table.schema.empty_table(), table]), "csv")
+    assert content == f'"good","{large}"\n"bad","b"\n'.encode()
 
 
 def test_no_rows(artifact: Path, tmp_path: Path) -> None:
