@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console
 
 from onnxpress.cli.progress import show_steps
-from onnxpress.errors import CheckFailedError
+from onnxpress.errors import CheckFailedError, ConfigError
 from onnxpress.extras import require
-from onnxpress_bench.report import render
-from onnxpress_bench.result import BenchResult, encode_result
-from onnxpress_bench.runner import run_benchmark
-from onnxpress_bench.sample import SampleSizes
+
+if TYPE_CHECKING:
+    from onnxpress_bench.gate.decision import GateResult
 
 __all__ = ["app"]
 
-_TABLE_WIDTH: Final = 140
+_TABLE_WIDTH: Final = 180
+_INCONCLUSIVE: Final = 3
 
 app = typer.Typer()
 _bench = typer.Typer(no_args_is_help=True, help="Measure the engine, side by side with other systems.")
@@ -26,53 +27,209 @@ app.add_typer(_bench, name="bench")
 
 
 @_bench.callback()
-def _group() -> None: ...
+def _group() -> None:
+    require(("scipy", "platformdirs", "filelock"), extra="bench")
 
 
 @_bench.command()
 def run(
     artifact: Annotated[Path, typer.Argument(help="The artifact's directory.")],
-    texts: Annotated[Path, typer.Option(help="Texts: one a line, or a .jsonl file with a field `text`.")],
-    against: Annotated[str | None, typer.Option(help="The checkpoint, to measure transformers' pipeline on.")] = None,
-    precision: Annotated[str, typer.Option(help="The artifact's variant: fp32, int8 or auto.")] = "fp32",
-    rounds: Annotated[int, typer.Option(help="Turns of each system.")] = 5,
+    texts: Annotated[Path, typer.Option(help="Texts: one a line, or .jsonl, .csv, .parquet with a field `text`.")],
+    against: Annotated[str | None, typer.Option(help="The checkpoint, to measure other systems on.")] = None,
+    peers: Annotated[str, typer.Option(help="Other systems, by commas; or all.")] = "pipeline",
+    precision: Annotated[
+        str, typer.Option(help="The artifact's variants, by commas: fp32, fp16, int8; or all.")
+    ] = "fp32",
+    blocks: Annotated[int, typer.Option(help="Blocks of two turns of each system.")] = 5,
     requests: Annotated[int, typer.Option(help="Single requests a turn.")] = 200,
+    loads: Annotated[
+        str, typer.Option(help="Arrival rates, as shares of offline throughput; or none.")
+    ] = "0.3,0.5,0.7,0.9",
+    sweep: Annotated[str, typer.Option(help="Lengths in tokens to sweep; or none.")] = "16,64,256",
     cold_starts: Annotated[int, typer.Option(help="Fresh processes a system.")] = 3,
     output: Annotated[Path | None, typer.Option(help="Also write everything measured to this JSON file.")] = None,
 ) -> None:
     """Measure latency, throughput, cold start and memory; each system in a process of its own, in turns.
 
     Exits with 1 when the engine's labels are not those of the checkpoint: all of them, or for a lower precision all
-    but the share that its export allowed.
+    but the share that its export allowed; with 3 when the machine told the engine from itself.
     """
     require(("onnxruntime",), extra="cpu")
     if against:
         require(("torch", "transformers"), extra="bench")
+    from onnxpress.artifact import open_artifact
+    from onnxpress_bench.peers import PEERS
+    from onnxpress_bench.result import encode_result
+    from onnxpress_bench.runner import run_benchmark
+    from onnxpress_bench.sample import SampleSizes
+    from onnxpress_bench.table import render
+
+    sizes = SampleSizes(
+        blocks=blocks,
+        requests=requests,
+        loads=_numbers("loads", loads),
+        cold_starts=cold_starts,
+        sweep_tokens=tuple(int(tokens) for tokens in _numbers("sweep", sweep)),
+    )
+    held = [variant.precision for variant in open_artifact(artifact).manifest.variants]
     with show_steps("starting") as show:
         result = run_benchmark(
             artifact,
             texts,
             against=against,
-            precision=precision,
-            sizes=SampleSizes(rounds=rounds, requests=requests, cold_starts=cold_starts),
+            precisions=held if precision == "all" else [name.strip() for name in precision.split(",")],
+            peers=list(PEERS) if peers == "all" else [name.strip() for name in peers.split(",")],
+            sizes=sizes,
+            command=sys.argv[1:],
             on_step=show,
         )
     if output is not None:
         output.write_bytes(encode_result(result))
+    _console().print(render(result))
+    for system in result.systems:  # a fast wrong answer is no result
+        agreement = system.agreement
+        if system.spec.kind == "engine" and not agreement.is_kept:
+            raise CheckFailedError(
+                f"{system.spec.name} gives {agreement.texts - agreement.equal_labels} of {agreement.texts:,} texts "
+                f"another label than {agreement.reference}; {agreement.may_change:.2%} may differ. "
+                "Export the artifact from that checkpoint again."
+            )
+    if result.is_void:
+        raise typer.Exit(_INCONCLUSIVE)
+
+
+@_bench.command()
+def compare(
+    baseline: Annotated[Path, typer.Argument(help="An artifact's directory, or a result file of `bench run`.")],
+    candidate: Annotated[Path, typer.Argument(help="The same, of what may be slower.")],
+    texts: Annotated[Path | None, typer.Option(help="Texts to measure artifacts on.")] = None,
+    max_slowdown: Annotated[float, typer.Option(help="The largest slowdown that passes.")] = 1.05,
+    seconds: Annotated[float, typer.Option(help="The time that it may take.")] = 170.0,
+    precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or auto.")] = "auto",
+    baseline_env: Annotated[
+        Path | None, typer.Option(help="Python of the environment whose onnxpress runs the baseline.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML to this file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also append GitHub-flavoured Markdown to this file.")] = None,
+) -> None:
+    """Is CANDIDATE slower than BASELINE, beyond the limit? Two artifacts are measured now, in turns.
+
+    Exits with 0 when it is not, with 1 when it is, with 3 when the time did not suffice to tell.
+    """
+    from onnxpress_bench.gate import words
+    from onnxpress_bench.gate.decision import EXIT_STATUS
+
+    if not 1 <= max_slowdown <= 10:
+        raise ConfigError(f"--max-slowdown must be from 1 to 10, got {max_slowdown}")
+    if baseline.is_file() and candidate.is_file():
+        from onnxpress_bench.gate.recorded import compare_recorded
+        from onnxpress_bench.result import read_result
+
+        if baseline_env is not None:
+            raise ConfigError("--baseline-env is for artifacts, which are measured now; these are result files.")
+        found = compare_recorded(
+            read_result(baseline), read_result(candidate), names=(str(baseline), str(candidate)), limit=max_slowdown
+        )
+    else:
+        found = _measure_now(baseline, candidate, texts, baseline_env, max_slowdown, seconds, precision)
+    if junit is not None:
+        junit.write_text(words.junit(found), encoding="utf-8")
+    if markdown is not None:
+        with markdown.open("a", encoding="utf-8") as file:
+            file.write(words.markdown(found))
+    for finding in found.findings:
+        print(words.sentence(found, finding))
+    Console(stderr=True, highlight=False).print(*found.notes, sep="\n")
+    raise typer.Exit(EXIT_STATUS[found.verdict])
+
+
+def _measure_now(
+    baseline: Path,
+    candidate: Path,
+    texts: Path | None,
+    baseline_env: Path | None,
+    limit: float,
+    seconds: float,
+    precision: str,
+) -> GateResult:
+    require(("onnxruntime",), extra="cpu")
+    from onnxpress.artifact import open_artifact
+    from onnxpress.examples import read_examples
+    from onnxpress_bench.gate.paired import Side, compare_now
+    from onnxpress_bench.process import Python, this_python, worker_sources
+
+    if texts is None:
+        raise ConfigError("--texts FILE is needed to measure two artifacts. Two result files need none.")
+    if not seconds >= 10:
+        raise ConfigError(f"--seconds must be at least 10, got {seconds:g}")
+    if baseline_env is not None and not baseline_env.is_file():
+        raise ConfigError(f"{baseline_env}: no such file. --baseline-env takes a Python, as in env/bin/python.")
+    for artifact in (baseline, candidate):
+        open_artifact(artifact)
+    rows = [example.text for example in read_examples(texts)]
+    with worker_sources() as sources, show_steps("measuring") as show:
+        python = this_python() if baseline_env is None else Python(executable=str(baseline_env), sources=sources)
+        beside = "" if baseline_env is None else f" ({baseline_env})"
+        return compare_now(
+            Side(name=f"{baseline}{beside}", artifact=str(baseline), python=python),
+            Side(name=str(candidate), artifact=str(candidate), python=this_python()),
+            rows,
+            limit=limit,
+            seconds=seconds,
+            precision=precision,
+            on_step=show,
+        )
+
+
+@_bench.command()
+def report(
+    results: Annotated[list[Path], typer.Argument(help="Result files of `bench run`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Draw results as one self-contained HTML page."""
+    require(("matplotlib", "jinja2"), extra="bench")
+    from onnxpress_bench.html.page import report as draw_report
+    from onnxpress_bench.result import read_result
+
+    output.write_text(draw_report([(path.name, read_result(path)) for path in results]), encoding="utf-8")
+    print(output)
+
+
+@_bench.command()
+def history(
+    directory: Annotated[Path, typer.Argument(help="A folder of result files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("history.html"),
+) -> None:
+    """Draw the engine's figures in a folder of results over commits."""
+    require(("matplotlib", "jinja2"), extra="bench")
+    from onnxpress_bench.history import history_page, read_history
+
+    output.write_text(history_page(read_history(directory)), encoding="utf-8")
+    print(output)
+
+
+@_bench.command()
+def schema() -> None:
+    """Print the JSON Schema of result files."""
+    import msgspec
+
+    from onnxpress_bench.result import RESULT_SCHEMA_VERSION, BenchResult
+
+    described = {"$comment": f"schema_version {RESULT_SCHEMA_VERSION}"} | msgspec.json.schema(BenchResult)
+    print(msgspec.json.format(msgspec.json.encode(described), indent=2).decode())
+
+
+def _numbers(option: str, words: str) -> tuple[float, ...]:
+    if words == "none":
+        return ()
+    try:
+        return tuple(float(word) for word in words.split(","))
+    except ValueError:
+        raise ConfigError(f"--{option} takes numbers with commas between them, or none; got {words!r}") from None
+
+
+def _console() -> Console:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _TABLE_WIDTH
-    console.print(render(result))
-    _refuse_wrong_answers(result)
-
-
-def _refuse_wrong_answers(result: BenchResult) -> None:
-    """A fast wrong answer is no result."""
-    for system in result.systems:
-        agreement = system.agreement
-        if agreement.texts - agreement.equal_labels > system.spec.may_change * agreement.texts:
-            raise CheckFailedError(
-                f"{system.spec.name} gives {agreement.texts - agreement.equal_labels} of {agreement.texts:,} texts "
-                f"another label than {agreement.reference}; {system.spec.may_change:.2%} may differ. "
-                "Export the artifact from that checkpoint again."
-            )
+    return console

@@ -1,29 +1,32 @@
-"""Taking samples: systems in processes of their own, in turns, warmed, never two at once."""
+"""Taking samples: systems in processes of their own, in blocks of turns, warmed, never two at once."""
 
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from types import TracebackType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 import numpy as np
 
-from onnxpress.errors import CheckFailedError
-from onnxpress_bench.result import Agreement, SystemResult
-from onnxpress_bench.system import Answers, SystemSpec
-from onnxpress_bench.worker import Bulk, Compare, Memory, Reply, Request, Single, Start
+from onnxpress_bench.conditions import Watch, read_energy
+from onnxpress_bench.load import Load, LoadSamples
+from onnxpress_bench.peers import batch_sizes
+from onnxpress_bench.process import Python, SystemFailedError, Worker
+from onnxpress_bench.result import Skipped, SweepPoint
+from onnxpress_bench.statistics import median
+from onnxpress_bench.systems.spec import SystemSpec, Text
+from onnxpress_bench.worker import Answer, Ask, Bulk, Describe, Reply, Single, Start, Sweep
 
-__all__ = ["SampleSizes", "SystemFailedError", "take_samples"]
+__all__ = ["SampleSizes", "Sampled", "settle", "take_samples"]
 
-_WARM_UP_REQUESTS: Final = 50
-_SETTLE_SECONDS: Final = 0.2  # until the threads of the system before have stopped spinning
+_PAUSE_SECONDS: Final = 0.1  # until the threads of the system before have stopped spinning
+_WARM_UP: Final = 40
+_MOST_WARM_UPS: Final = 12
+_SETTLED_WITHIN: Final = 0.05
 _SEED: Final = 11
 
 
@@ -31,151 +34,167 @@ class SampleSizes(msgspec.Struct, frozen=True, kw_only=True):
     """How much to measure.
 
     Attributes:
-        rounds: Turns of each system; each round is one pair in every ratio.
+        blocks: Of turns; in each every system has two, in an order that is read forwards, then backwards.
         requests: Single requests a turn.
+        texts_per_query: Of the multi-stream scenario.
+        loads: Shares of a system's own offline throughput at which requests arrive.
         cold_starts: Fresh processes a system.
+        sweep_tokens: Lengths to sweep.
+        sweep_batches: Batch sizes to sweep.
     """
 
-    rounds: int
-    requests: int
-    cold_starts: int
+    blocks: int = 5
+    requests: int = 200
+    texts_per_query: int = 8
+    loads: tuple[float, ...] = (0.3, 0.5, 0.7, 0.9)
+    cold_starts: int = 3
+    sweep_tokens: tuple[int, ...] = (16, 64, 256)
+    sweep_batches: tuple[int, ...] = (1, 8)
 
 
-class SystemFailedError(CheckFailedError):
-    """A system under test failed."""
+@dataclass
+class Sampled:
+    """What was measured of one system so far."""
 
-    def __init__(self, system: str, reason: str) -> None:
-        super().__init__(system, reason)
-        self.system, self.reason = system, reason
-
-    def __str__(self) -> str:
-        return f"{self.system} failed: {self.reason}"
-
-
-class _Worker:
-    """A system in its process, started and warm once the constructor returns."""
-
-    def __init__(self, spec: SystemSpec, texts: Sequence[str]) -> None:
-        self._name = spec.name
-        self._words = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "onnxpress_bench.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._words,
-        )
-        try:
-            self.ask(Start(spec, list(texts)))
-        except BaseException:
-            self._stop()
-            raise
-
-    def ask(self, request: Request) -> Reply:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # its end shows in the reply
-        line = self._process.stdout.readline()
-        if not line:
-            status = self._process.wait()
-            raise SystemFailedError(self._name, f"its process ended with status {status}{self._last_words()}")
-        reply = msgspec.json.decode(line, type=Reply)
-        if reply.error:
-            raise SystemFailedError(self._name, reply.error)
-        return reply
-
-    def _last_words(self) -> str:
-        self._words.seek(0)
-        lines = self._words.read().decode("utf-8", "replace").strip().splitlines()
-        return f" ({lines[-1]})." if lines else "."
-
-    def _stop(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._words.close()
-
-    def __enter__(self) -> _Worker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop()
+    spec: SystemSpec
+    settled: bool
+    logits: np.ndarray
+    labels: list[str]
+    turns: dict[Load, list[LoadSamples]] = field(default_factory=dict)
+    cold_start_ns: list[int] = field(default_factory=list)
+    sweep: list[SweepPoint] = field(default_factory=list)
+    joules: list[float] = field(default_factory=list)
+    described: Reply = field(default_factory=Reply)
 
 
 def take_samples(
-    specs: Sequence[SystemSpec],
-    texts: Sequence[str],
+    systems: Sequence[tuple[SystemSpec, Python]],
+    texts: Sequence[Text],
     sizes: SampleSizes,
+    sweeps: Mapping[tuple[int, int], Sequence[Text]],
     *,
     on_step: Callable[[str], None] = lambda _: None,
-) -> list[SystemResult]:
-    """Measure `specs` on `texts`; the last one's answers are the reference that the others' are compared with.
+    watch: Watch | None = None,
+) -> tuple[list[Sampled], list[Skipped]]:
+    """Measure `systems` on `texts`; those that cannot be started are skipped, with the reason.
 
-    Every process answers all texts once, which also warms it. Then, in each round, each system in random order
-    serves single requests and all texts at once, the same texts for all. Cold starts come last, when every file
-    is in memory. Raises SystemFailedError when a system fails.
+    Every system answers all texts once, which warms it, and then single ones until their latency has come to rest. Then
+    come the blocks: in each, the systems take turns in random order and once more in the reverse order, so that what
+    drifts in the machine falls on all alike; a turn is single requests, then all texts at once. Loads by arrival rate,
+    many-text queries, requests without tokenization, sweeps and cold starts follow, system by system.
+
+    Raises:
+        ClockJumpError: As `watch` tells.
+        SystemFailedError: A system that had started failed.
     """
+    watch = watch or Watch()
     order = random.Random(_SEED)
-    single: dict[str, list[list[int]]] = {spec.name: [] for spec in specs}
-    bulk: dict[str, list[int]] = {spec.name: [] for spec in specs}
-    answers: dict[str, Answers] = {}
+    held: dict[str, Sampled] = {}
+    skipped: list[Skipped] = []
     with ExitStack() as stack:
-        workers: dict[str, _Worker] = {}
-        for spec in specs:
+        workers: dict[str, Worker] = {}
+        for spec, python in systems:
             on_step(f"warming {spec.name}")
-            worker = workers[spec.name] = stack.enter_context(_Worker(spec, texts))
-            answered = worker.ask(Compare()).answers
-            assert answered is not None
-            answers[spec.name] = answered
-            worker.ask(Single([index % len(texts) for index in range(_WARM_UP_REQUESTS)]))
-        for number in range(sizes.rounds):
-            indices = [order.randrange(len(texts)) for _ in range(sizes.requests)]
-            for spec in order.sample(list(specs), len(specs)):
-                on_step(f"round {number + 1} of {sizes.rounds}: {spec.name}")
-                time.sleep(_SETTLE_SECONDS)
-                single[spec.name].append(workers[spec.name].ask(Single(indices)).nanoseconds)
-                bulk[spec.name] += workers[spec.name].ask(Bulk()).nanoseconds
-        memory = {name: worker.ask(Memory()).peak_memory_bytes for name, worker in workers.items()}
-    cold = _cold_starts(specs, texts, sizes.cold_starts, order, on_step)
-    reference = specs[-1].name
-    return [
-        SystemResult(
-            spec=spec,
-            cold_start_ns=cold[spec.name],
-            single_ns=single[spec.name],
-            bulk_ns=bulk[spec.name],
-            peak_memory_bytes=memory[spec.name],
-            agreement=_compare(answers[spec.name], answers[reference], reference),
-        )
-        for spec in specs
-    ]
-
-
-def _cold_starts(
-    specs: Sequence[SystemSpec],
-    texts: Sequence[str],
-    count: int,
-    order: random.Random,
-    on_step: Callable[[str], None],
-) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {spec.name: [] for spec in specs}
-    for number in range(count):
-        for spec in order.sample(list(specs), len(specs)):
-            on_step(f"cold start {number + 1} of {count}: {spec.name}")
+            try:
+                worker = Worker(spec.name, python, (spec, texts))
+            except SystemFailedError as error:
+                skipped.append(Skipped(name=spec.name, reason=error.reason))
+                continue
+            workers[spec.name] = stack.enter_context(worker)
+            chosen = _choose_batch(worker, spec, texts)
+            answered = worker.ask(Answer())
+            held[spec.name] = Sampled(chosen, settle(worker, len(texts)), np.asarray(answered.logits), answered.labels)
+        for block in range(sizes.blocks):
+            names = order.sample(list(held), len(held))
+            for turn, name in enumerate([*names, *reversed(names)]):
+                on_step(f"block {block + 1} of {sizes.blocks}: {name}")
+                _take_turn(workers[name], held[name], sizes, seed=1 + 2 * block + (turn >= len(names)))
+                watch.check_clock()
+        for name, worker in workers.items():  # before longer texts are asked, which take more memory
+            held[name].described = worker.ask(Describe())
+        for name in order.sample(list(held), len(held)):
+            on_step(f"loads and lengths: {name}")
+            _take_others(workers[name], held[name], len(texts), sizes, sweeps)
+            watch.check_clock()
+    pythons = {spec.name: python for spec, python in systems}
+    for number in range(sizes.cold_starts):
+        for name in order.sample(list(held), len(held)):
+            on_step(f"cold start {number + 1} of {sizes.cold_starts}: {name}")
             begin = time.perf_counter_ns()
-            with _Worker(spec, texts[:1]):
-                found[spec.name].append(time.perf_counter_ns() - begin)
-    return found
+            with Worker(name, pythons[name], (held[name].spec, texts[:1])):
+                held[name].cold_start_ns.append(time.perf_counter_ns() - begin)
+    return [held[spec.name] for spec, _ in systems if spec.name in held], skipped
 
 
-def _compare(found: Answers, wanted: Answers, reference: str) -> Agreement:
-    difference = np.abs(np.asarray(found.logits) - np.asarray(wanted.logits)).max()
-    return Agreement(
-        reference=reference,
-        texts=len(wanted.labels),
-        equal_labels=sum(a == b for a, b in zip(found.labels, wanted.labels, strict=True)),
-        max_logit_difference=float(difference),
-    )
+def settle(worker: Worker, texts: int) -> bool:
+    """Ask single texts until the median of some is within 5 % of that of those before; says whether it came to it."""
+    before = float("inf")
+    for chunk in range(_MOST_WARM_UPS):
+        indices = [(chunk * _WARM_UP + offset) % texts for offset in range(_WARM_UP)]
+        now = median(worker.ask(Single(indices)).nanoseconds)
+        if abs(now / before - 1) <= _SETTLED_WITHIN:
+            return True
+        before = now
+    return False
+
+
+def _choose_batch(worker: Worker, spec: SystemSpec, texts: Sequence[Text]) -> SystemSpec:
+    """`spec` with the batch size that answers all texts soonest, started so; the first run of each only warms."""
+    indices, found = list(range(len(texts))), {}
+    for size in batch_sizes(spec, len(texts)):
+        trial = msgspec.structs.replace(spec, batch_size=size)
+        worker.ask(Start(trial, list(texts)))
+        worker.ask(Bulk(indices[: 4 * size]))
+        found[size] = worker.ask(Bulk(indices)).nanoseconds[0]
+    if not found:
+        return spec
+    best = msgspec.structs.replace(spec, batch_size=min(found, key=lambda size: found[size]))
+    worker.ask(Start(best, list(texts)))
+    return best
+
+
+def _take_turn(worker: Worker, sampled: Sampled, sizes: SampleSizes, *, seed: int) -> None:
+    for load in (Load(scenario="single-stream", queries=sizes.requests), Load(scenario="offline")):
+        time.sleep(_PAUSE_SECONDS)
+        with _energy(sampled.joules if load.scenario == "offline" else []):
+            _measure(worker, sampled, load, seed)
+
+
+def _take_others(
+    worker: Worker,
+    sampled: Sampled,
+    texts: int,
+    sizes: SampleSizes,
+    sweeps: Mapping[tuple[int, int], Sequence[Text]],
+) -> None:
+    offline = sampled.turns[Load(scenario="offline")]
+    capacity = texts / median([turn.seconds for turn in offline])
+    loads = [
+        Load(scenario="single-stream", queries=sizes.requests, tokenize=False),
+        Load(scenario="multi-stream", queries=max(1, sizes.requests // 4), texts_per_query=sizes.texts_per_query),
+        *(
+            Load(scenario="server", queries=5 * sizes.requests, rate=round(share * capacity, 2))
+            for share in sizes.loads
+        ),
+    ]
+    for load in loads:
+        time.sleep(_PAUSE_SECONDS)
+        _measure(worker, sampled, load, seed=1)
+    for (tokens, batch), rows in sweeps.items():
+        took = worker.ask(Sweep(list(rows), repeats=5)).nanoseconds
+        sampled.sweep.append(SweepPoint(tokens=tokens, batch=batch, nanoseconds=took))
+
+
+def _measure(worker: Worker, sampled: Sampled, load: Load, seed: int) -> None:
+    samples = worker.ask(Ask(msgspec.structs.replace(load, seed=seed))).samples
+    if samples is not None:
+        sampled.turns.setdefault(load, []).append(samples)
+
+
+@contextmanager
+def _energy(joules: list[float]) -> Iterator[None]:
+    before = read_energy()
+    yield
+    after = read_energy()
+    if before is not None and after is not None and after >= before:
+        joules.append(after - before)
