@@ -1,0 +1,1 @@
+"""The regression gate: is a candidate slower than a baseline, beyond a limit?"""
