@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from copy import copy
 from itertools import islice
 from types import TracebackType
-from typing import Final, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,20 @@ from onnxpress.encoder import Encoder, Text, TokenRows
 from onnxpress.errors import ClosedError, ConfigError, ForkedError, TextError
 from onnxpress.manifest import Manifest
 from onnxpress.planner import Bucket
-from onnxpress.predictions import Prediction, accepted_labels, activate, best_labels, pool_windows, top_labels
+from onnxpress.predictions import (
+    Prediction,
+    accepted_labels,
+    activate,
+    best_labels,
+    default_thresholds,
+    pool_windows,
+    require_top_k,
+    top_labels,
+)
 from onnxpress.runner import Runner
 from onnxpress.settings import Settings
 
 __all__ = ["Classifier"]
-
-_HALF: Final = 0.5
 
 
 class Classifier:
@@ -138,7 +145,7 @@ class Classifier:
             raise ConfigError("a regression gives a value, not labels to accept; call the classifier itself")
         if self._thresholds is None and self._activation == "softmax":
             return [[best] for best in self._predict(texts, None)]
-        thresholds = self._thresholds or (_HALF,) * len(self.labels)
+        thresholds = self._thresholds or default_thresholds(len(self.labels))
         return accepted_labels(self.probabilities(texts), self.labels, thresholds)
 
     def stream(self, texts: Iterable[Text], *, chunk: int | None = None) -> Iterator[Prediction]:
@@ -262,8 +269,7 @@ class Classifier:
     def _predict(self, texts: Sequence[Text], top_k: int | None) -> list[Prediction] | list[list[Prediction]]: ...
 
     def _predict(self, texts: Sequence[Text], top_k: int | None) -> list[Prediction] | list[list[Prediction]]:
-        if top_k is not None and top_k < 1:
-            raise ConfigError(f"top_k must be at least 1, got {top_k}")
+        require_top_k(top_k)
         scores = self.probabilities(texts)
         return best_labels(scores, self.labels) if top_k is None else top_labels(scores, self.labels, top_k)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnxpress.errors import CheckFailedError
 from onnxpress.examples import Example
 from onnxpress.manifest import Activation, ChangedText, Fidelity
+from onnxpress.predictions import default_thresholds
 
 __all__ = [
     "Answers",
@@ -25,7 +26,6 @@ __all__ = [
 ]
 
 _MOVED: Final = 0.1
-_HALF: Final = 0.5
 _NORMAL_95: Final = 1.959964
 _EXAMPLES: Final = 20
 _EXAMPLE_CHARACTERS: Final = 200
@@ -64,7 +64,7 @@ class Decision:
         """The log-odds from which each label is accepted, float64 [labels]; None where none is."""
         if self.activation == "identity" or (self.activation == "softmax" and self.thresholds is None):
             return None
-        thresholds = np.array(self.thresholds or (_HALF,) * labels)
+        thresholds = np.array(self.thresholds or default_thresholds(labels))
         with np.errstate(divide="ignore"):  # thresholds of 0 and 1: always and next to never
             limits: NDArray[np.float64] = np.log(thresholds) - np.log1p(-thresholds)
         return limits

@@ -63,8 +63,8 @@ def load(
         threads: CPU threads to use; None for the CPUs this process may use.
         workers: Batches that run at once, which share the threads; None for what `optimize_for` says.
         affinity: CPUs to pin the threads to, one each, by number; None leaves them to the system. With "latency" the
-            first of them stands for the calling thread, which stays where it is. Linux and Windows for "latency",
-            Linux alone for "throughput".
+            first of them stands for the calling thread, which stays where it is. Linux
+            alone.
         spinning: Whether threads of a run wait by spinning: faster alone, but unkind to other work on the machine.
         max_tokens: Tokens a batch may have; None for 512 on the CPU, 16,384 on CUDA. Where neither it nor `threads` and
             `workers` are given, what `onnxpress tune` measured for this artifact on this machine is taken.

@@ -8,10 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.errors import ConfigError
 from onnxpress.manifest import Activation
 from onnxpress.settings import Pooling
 
-__all__ = ["Prediction", "accepted_labels", "activate", "best_labels", "pool_windows", "top_labels"]
+__all__ = [
+    "Prediction",
+    "accepted_labels",
+    "activate",
+    "best_labels",
+    "default_thresholds",
+    "pool_windows",
+    "require_top_k",
+    "top_labels",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,17 @@ def best_labels(scores: NDArray[np.float32], labels: Sequence[str]) -> list[Pred
     best = scores.argmax(axis=-1)
     values = scores[np.arange(len(scores)), best].tolist()
     return [Prediction(labels[index], score) for index, score in zip(best.tolist(), values, strict=True)]
+
+
+def require_top_k(top_k: int | None) -> None:
+    """Raise ConfigError when `top_k` is below 1."""
+    if top_k is not None and top_k < 1:
+        raise ConfigError(f"top_k must be at least 1, got {top_k}")
+
+
+def default_thresholds(labels: int) -> tuple[float, ...]:
+    """What many-label models accept from where nothing else is said: one half, for each of `labels` labels."""
+    return (0.5,) * labels
 
 
 def top_labels(scores: NDArray[np.float32], labels: Sequence[str], count: int) -> list[list[Prediction]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from onnxpress.errors import ConfigError
@@ -64,7 +64,3 @@ class Settings:
             raise ConfigError(f"threads must be a multiple of workers, got {self.threads} for {self.workers}")
         if self.affinity is not None and (not self.affinity or min(self.affinity) < 0):
             raise ConfigError(f"affinity must name CPUs by their numbers from 0, got {self.affinity}")
-
-    def given(self) -> dict[str, object]:
-        """Those that differ from their defaults, by name."""
-        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default}

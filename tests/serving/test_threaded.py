@@ -136,6 +136,19 @@ def test_or_lets_its_callers_wait(classifier: onnxpress.Classifier, gate: Gate) 
     assert metrics.requests == {"answered": 4, "failed": 0, "refused": 0, "expired": 0, "cancelled": 1}
 
 
+def test_a_large_one_that_leaves_the_line_lets_those_behind_it_in(
+    classifier: onnxpress.Classifier, gate: Gate
+) -> None:
+    with ThreadedClassifier(classifier, max_tokens=9, when_full="wait") as service:
+        first = busy(service, gate)
+        inside, large, small = (service.submit(text) for text in (FIVE, FIVE, FOUR))
+        assert service.metrics().waiting_tokens == 5
+        large.cancel()
+        assert service.metrics().waiting_tokens == 9, "the small one is in the queue"
+        gate.open()
+        wait([first, inside, small], timeout=20)
+
+
 def test_an_expired_request_is_never_run(classifier: onnxpress.Classifier, gate: Gate) -> None:
     with ThreadedClassifier(classifier) as service:
         first = busy(service, gate)

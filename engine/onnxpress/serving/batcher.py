@@ -181,6 +181,7 @@ class Batcher:
                 return
             if request in self._outside:
                 self._outside.remove(request)
+                self._let_in()  # a large one at the head held back smaller ones that fit
                 return
             self._leave(request)
             self._shapes[self._shape(request)].remove(request)

@@ -61,9 +61,3 @@ class Service:
     def close(self, timeout: float | None) -> None:
         """Answer what waits for at most `timeout` seconds, fail the rest, and stop."""
         self._batcher.close(timeout)
-
-
-def require_top_k(top_k: int | None) -> None:
-    """Raise ConfigError when `top_k` is below 1."""
-    if top_k is not None and top_k < 1:
-        raise ConfigError(f"top_k must be at least 1, got {top_k}")

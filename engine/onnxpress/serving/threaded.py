@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from onnxpress.classifier import Classifier
 from onnxpress.encoder import Text
 from onnxpress.errors import DeadlineExceededError
-from onnxpress.predictions import Prediction
+from onnxpress.predictions import Prediction, require_top_k
 from onnxpress.serving.batcher import QueueLimits
 from onnxpress.serving.metrics import ServiceMetrics
-from onnxpress.serving.service import Service, WhenFull, require_top_k
+from onnxpress.serving.service import Service, WhenFull
 
 __all__ = ["ThreadedClassifier"]
 
