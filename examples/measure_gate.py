@@ -65,6 +65,8 @@ def verdicts(python: str, artifact: str, texts: str, runs: int) -> Counter[int]:
         begin = time.monotonic()
         command = [python, "-m", "onnxpress", "bench", "compare", artifact, artifact, "--texts", texts]
         done = subprocess.run([*command, "--baseline-env", sys.executable], capture_output=True, text=True, check=False)
+        if not done.stdout:
+            sys.exit(f"no verdict: {done.stderr}")
         found[done.returncode] += 1
         print(
             f"{done.returncode} after {time.monotonic() - begin:.0f} s",
