@@ -1,4 +1,4 @@
-"""Shared by the scoring tests: inputs, and what they should become."""
+"""Shared by the scoring tests: inputs, commands, and what they should become."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import pyarrow as pa
+import pytest
+from pyarrow import parquet
 
+import onnxpress
 from tests.conftest import WORDS
+
+ROWS = 20_000
+"""Rows of `source`: three parts."""
 
 
 def make_table(rows: int, words: int = 8) -> pa.Table:
@@ -34,3 +42,28 @@ def run_score(*arguments: object, stdin: bytes = b"", cwd: Path | None = None) -
     return subprocess.run(
         score_command(*arguments), input=stdin, capture_output=True, timeout=300, check=False, cwd=cwd, env=environment
     )
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    parquet.write_table(make_table(ROWS), tmp_path / "in.parquet")
+    return tmp_path / "in.parquet"
+
+
+@dataclass
+class Stopped:
+    """A job that was stopped: its output, its state, and the rows that are committed."""
+
+    output: Path
+    state: Path
+    rows: int
+
+
+@pytest.fixture
+def stopped(artifact: Path, source: Path, tmp_path: Path) -> Stopped:
+    """A job that was stopped in its first part, or just behind it."""
+    stop, output = Event(), tmp_path / "out.csv"
+    with pytest.raises(onnxpress.JobStoppedError, match="rows committed") as caught:
+        onnxpress.score(artifact, source, output, on_progress=lambda progress: stop.set(), stop=stop)
+    assert not output.exists() and caught.value.rows in (8_192, 16_384)
+    return Stopped(output, tmp_path / ".out.csv.onnxpress", caught.value.rows)

@@ -246,3 +246,172 @@ def test_standard_input_is_read_once_and_kept_until_the_end(artifact: Path, tmp_
     assert done.returncode == 0, done.stderr.decode()
     assert parquet.read_table(tmp_path / "out.parquet").column("n").to_pylist() == list(range(100))
     assert "the names of the input tell no format" in run_score(artifact, "-", tmp_path / "o.csv").stderr.decode()
+
+
+def test_a_url_is_replaced_when_asked_and_keeps_no_old_rejects(artifact: Path, tmp_path: Path) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe({"/shop/in.jsonl": b'{"text": "good"}\n{"text": null}\n', "/shop/good.jsonl": b'{"text": "good"}\n'})
+    summary = onnxpress.score(artifact, "memory://shop/in.jsonl", "memory://shop/o.csv", on_bad_row="null")
+    assert (summary.rows, summary.rejected_file) == (2, "memory://shop/o.csv.rejected.jsonl")
+    assert memory.cat("/shop/o.csv.rejected.jsonl").startswith(b'{"file":"memory:///shop/in.jsonl","row":2,')
+    with pytest.raises(onnxpress.JobError, match="exists already"):
+        onnxpress.score(artifact, "memory://shop/good.jsonl", "memory://shop/o.csv")
+    onnxpress.score(artifact, "memory://shop/good.jsonl", "memory://shop/o.csv", restart=True)
+    assert memory.cat("/shop/o.csv").count(b"\n") == 2 and not memory.exists("/shop/o.csv.rejected.jsonl")
+    with pytest.raises(onnxpress.ConfigError, match="the output is part of the input"):
+        onnxpress.score(artifact, "memory://shop/good.jsonl", "memory:///shop/good.jsonl", restart=True)
+    with pytest.raises(onnxpress.ConfigError, match="no such file"):
+        onnxpress.score(artifact, "memory://shop/none.jsonl", tmp_path / "o.csv")
+
+
+ENDS = ["csv", "tsv", "jsonl", "csv.gz", "tsv.zst", "jsonl.gz", "jsonl.zst", "parquet"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_every_format_to_every_format(artifact: Path, tmp_path: Path, texts: list[str], end: str) -> None:
+    with (tmp_path / "in.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["text", "n"], *([text, number] for number, text in enumerate(texts))])
+    onnxpress.score(artifact, tmp_path / "in.csv", tmp_path / f"a.{end}")
+    onnxpress.score(artifact, tmp_path / f"a.{end}", tmp_path / "b.csv")
+    header, *found = csv_rows(tmp_path / "b.csv")
+    assert header == ["text", "n", "label", "score", "label_1", "score_1"]
+    with onnxpress.load(artifact) as classifier:
+        wanted = classifier(texts)
+    assert [row[:3] for row in found] == [
+        [t, str(n), p.label] for n, (t, p) in enumerate(zip(texts, wanted, strict=True))
+    ]
+    assert [row[2] for row in found] == [row[4] for row in found]
+    assert [float(row[3]) for row in found] == pytest.approx([p.score for p in wanted], abs=1e-5)
+
+
+def test_a_lone_carriage_return_stays_in_its_field(artifact: Path, tmp_path: Path) -> None:
+    rows = [{"text": "good", "a": "one\rtwo", "b": None}, {"text": "bad\r", "a": "", "b": "x"}]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet")
+    onnxpress.score(artifact, tmp_path / "in.parquet", tmp_path / "out.csv")
+    assert [row[:3] for row in csv_rows(tmp_path / "out.csv")[1:]] == [["good", "one\rtwo", ""], ["bad\r", "", "x"]]
+    onnxpress.score(artifact, tmp_path / "out.csv", tmp_path / "again.jsonl")
+    found = [json.loads(line) for line in (tmp_path / "again.jsonl").read_bytes().splitlines()]
+    assert [row["text"] for row in found] == ["good", "bad\r"]
+
+
+def test_no_name_of_a_column_is_special(artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("line,text,label,label_1,score,file,row\n1,good,2,3,4,5,6\n")
+    for end in ("csv", "jsonl", "parquet"):
+        summary = onnxpress.score(artifact, tmp_path / "in.csv", tmp_path / f"out.{end}")
+        assert summary.columns == {"label": "label_2", "score": "score_1"}
+    (row,) = parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert json.loads((tmp_path / "out.jsonl").read_bytes()) == pytest.approx(row)
+    assert list(row.values())[:7] == ["1", "good", "2", "3", "4", "5", "6"]
+    assert csv_rows(tmp_path / "out.csv")[0] == list(row)
+
+
+@pytest.mark.parametrize("end", ["csv", "jsonl", "parquet"])
+def test_a_part_whose_first_rows_are_all_left_out_is_written_right(artifact: Path, tmp_path: Path, end: str) -> None:
+    large = "good " * 2_000_000
+    texts = [None] * 4_096 + ["good", "bad"]
+    parquet.write_table(pa.table({"text": texts, "large": [""] * 4_096 + [large, "b"]}), tmp_path / "in.parquet")
+    summary = onnxpress.score(artifact, tmp_path / "in.parquet", tmp_path / f"out.{end}", on_bad_row="skip")
+    assert (summary.rows, summary.scored, sum(summary.labels.values())) == (4_098, 2, 2)
+    csv.field_size_limit(2**28)
+    if end == "csv":
+        found = [row[:2] for row in csv_rows(tmp_path / "out.csv")[1:]]
+    elif end == "jsonl":
+        lines = (tmp_path / "out.jsonl").read_bytes().splitlines()
+        found = [[row["text"], row["large"]] for row in map(json.loads, lines)]
+    else:
+        found = [[row["text"], row["large"]] for row in parquet.read_table(tmp_path / "out.parquet").to_pylist()]
+    assert found == [["good", large], ["bad", "b"]]
+
+
+@pytest.mark.parametrize("end", ["csv.gz", "jsonl.zst"])
+def test_compressed_bytes_bear_no_time(
+    artifact: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    onnxpress.score(artifact, source, tmp_path / f"a.{end}")
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    onnxpress.score(artifact, source, tmp_path / f"b.{end}")
+    content = (tmp_path / f"a.{end}").read_bytes()
+    assert content == (tmp_path / f"b.{end}").read_bytes()
+    assert end != "csv.gz" or content[4:8] == bytes(4), "the header's time of modification"
+
+
+def test_nanoseconds_and_bytes_that_are_no_text_are_carried(artifact: Path, tmp_path: Path) -> None:
+    raw = pa.array([b"caf\xff", None])
+    table = pa.table(
+        {
+            "text": ["good", None],
+            "raw": pa.Array.from_buffers(pa.string(), 2, raw.buffers()),
+            "when": pa.array([1, None], pa.timestamp("ns")),
+            "took": pa.array([1, 2], pa.duration("ns")),
+            "deep": pa.array([{"when": 1}, None], pa.struct([("when", pa.timestamp("ns"))])),
+        }
+    )
+    parquet.write_table(table, tmp_path / "in.parquet")
+    onnxpress.score(artifact, tmp_path / "in.parquet", tmp_path / "out.jsonl", on_bad_row="null")
+    first, second = map(json.loads, (tmp_path / "out.jsonl").read_bytes().splitlines())
+    assert (first["raw"], first["when"], first["took"]) == ("caf\ufffd", "1970-01-01 00:00:00.000000001", "1")
+    assert first["deep"]["when"].endswith("00.000000001") and second["label"] is None
+    (rejected,) = map(json.loads, (tmp_path / "out.jsonl.rejected.jsonl").read_bytes().splitlines())
+    assert rejected["values"] == {"text": None, "raw": None, "when": None, "took": "2", "deep": None}
+    onnxpress.score(artifact, tmp_path / "in.parquet", tmp_path / "out.csv", on_bad_row="null")
+    assert csv_rows(tmp_path / "out.csv")[1][1:4] == ["caf\ufffd", "1970-01-01 00:00:00.000000001", "1"]
+
+
+def test_types_are_kept_over_parts(artifact: Path, tmp_path: Path) -> None:
+    table = make_table(20_000).append_column("kind", pa.array([f"k{n // 5_000}" for n in range(20_000)]))
+    table = table.set_column(3, "kind", table.column("kind").combine_chunks().dictionary_encode())
+    parquet.write_table(table, tmp_path / "in.parquet", row_group_size=7_000)
+    onnxpress.score(artifact, tmp_path / "in.parquet", tmp_path / "out.parquet")
+    found = parquet.read_table(tmp_path / "out.parquet")
+    assert (
+        found.schema.types[:4] == table.schema.types
+        and found.select(table.column_names).to_pylist() == table.to_pylist()
+    )
+
+
+@pytest.mark.parametrize("end", ["csv", "parquet"])
+def test_objects_that_differ_make_one_table(artifact: Path, tmp_path: Path, end: str) -> None:
+    """The columns are those of all rows, whichever part they come in; none moves."""
+    lines = [
+        json.dumps({"text": "good", "a": number} | ({"b": "late"} if number > 9_000 else {}))
+        for number in range(10_000)
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join([*lines, '{"c": 0.5, "text": "bad"}']))
+    onnxpress.score(artifact, tmp_path / "in.jsonl", tmp_path / f"out.{end}")
+    if end == "csv":
+        header, *rows = csv_rows(tmp_path / "out.csv")
+        assert {len(row) for row in rows} == {6}
+        chosen = [dict(zip(header, rows[place], strict=True)) for place in (0, 9_999, 10_000)]
+        nothing: str | None = ""
+    else:
+        table = parquet.read_table(tmp_path / "out.parquet")
+        header, nothing = table.column_names, None
+        assert table.schema.types[1:4] == [pa.int64(), pa.string(), pa.float64()]
+        chosen = [
+            {name: None if v is None else str(v) for name, v in table.slice(p, 1).to_pylist()[0].items()}
+            for p in (0, 9_999, 10_000)
+        ]
+    assert header == ["text", "a", "b", "c", "label", "score"]
+    assert [[row[name] for name in "abc"] for row in chosen] == [
+        ["0", nothing, nothing],
+        ["9999", "late", nothing],
+        [nothing, nothing, "0.5"],
+    ]
+
+
+def test_a_row_that_does_not_fit_is_told_with_its_file_and_number(artifact: Path, tmp_path: Path) -> None:
+    """What no float holds exactly, in a column that becomes float by a row far behind."""
+    lines = [json.dumps({"text": "good", "n": 2**60 + 1 if number == 4_097 else number}) for number in range(9_000)]
+    (tmp_path / "in.jsonl").write_text("\n".join([*lines, '{"text": "bad", "n": 0.5}']))
+    with pytest.raises(onnxpress.ConfigError, match=r"in\.jsonl: row 4,098 has a 'n' that does not fit double.*JSONL"):
+        onnxpress.score(artifact, tmp_path / "in.jsonl", tmp_path / "out.csv")
+    assert onnxpress.score(artifact, tmp_path / "in.jsonl", tmp_path / "out.jsonl").rows == 9_001
+
+
+def test_a_member_that_no_object_has_is_told(artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "good"}\n')
+    for name in ("out.jsonl", "out.csv"):
+        with pytest.raises(onnxpress.ConfigError, match="0 columns are named 'body'; it has 'text'"):
+            onnxpress.score(artifact, tmp_path / "in.jsonl", tmp_path / name, text_column="body", on_bad_row="null")

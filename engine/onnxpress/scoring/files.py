@@ -24,6 +24,7 @@ __all__ = [
     "is_url",
     "open_file",
     "open_stream",
+    "plain_url",
     "spool",
     "url_exists",
     "url_filesystem",
@@ -139,6 +140,12 @@ def open_stream(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
         return
     with pa.CompressedInputStream(file, compression) as stream, io.BufferedReader(stream, _BUFFER) as buffered:
         yield buffered
+
+
+def plain_url(url: str) -> str:
+    """The one form of `url` that `find_files` gives."""
+    filesystem, path = url_filesystem(url)
+    return str(filesystem.unstrip_protocol(path))
 
 
 def url_exists(url: str) -> bool:

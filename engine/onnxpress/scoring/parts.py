@@ -60,7 +60,7 @@ class PartWriter:
         carried = rows.chunk.carried
         if self._plan.on_bad_row == "skip" and rows.problems:
             is_batch = isinstance(carried, pa.RecordBatch)
-            carried = carried.take(pa.array(rows.kept)) if is_batch else [carried[row] for row in rows.kept]
+            carried = carried.take(pa.array(rows.kept, pa.int64())) if is_batch else [carried[row] for row in rows.kept]
             places = list(range(len(rows.kept)))
         self._write(carried, answer_values(scores, self._plan.columns, self._plan.manifest, places))
         self._rows += total

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from onnxpress.errors import ConfigError, JobError
-from onnxpress.scoring.files import is_url, url_exists
+from onnxpress.scoring.files import is_url, plain_url, url_exists
 from onnxpress.scoring.options import STDIN, Compression, Format, ScoreOptions, format_of
 
 __all__ = ["Target", "find_target", "require_apart", "require_free", "require_replaceable"]
@@ -53,7 +53,7 @@ def find_target(output: str, source_format: Format, options: ScoreOptions) -> Ta
         raise ConfigError(f"{output}: a URL must name a file, not a folder of parts.")
     path = Path(output.rstrip("/"))
     if is_url(output):
-        mark = hashlib.sha256(output.encode()).hexdigest()[:8]  # two stores may have files of one name
+        mark = hashlib.sha256(plain_url(output).encode()).hexdigest()[:8]  # two stores may have files of one name
         state = Path(f".{path.name}-{mark}.onnxpress")
     else:
         state = path.with_name(f".{path.name}.onnxpress")
@@ -63,8 +63,10 @@ def find_target(output: str, source_format: Format, options: ScoreOptions) -> Ta
 def require_apart(names: Sequence[str], target: Target) -> None:
     """Raise ConfigError when one of the input's files `names` is the output, or lies in it."""
     for name in names:
-        if name == STDIN or is_url(name) or is_url(target.name):
-            inside = name == target.name
+        if name == STDIN or is_url(name) != is_url(target.name):
+            inside = False
+        elif is_url(name):
+            inside = name == plain_url(target.name)
         else:
             output = Path(target.name).resolve()
             inside = output == Path(name).resolve() or (target.is_folder and output in Path(name).resolve().parents)
