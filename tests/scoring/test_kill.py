@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pyarrow import csv, json, parquet
 
-from tests.scoring.conftest import make_table, read_folder, run_score, score_command
+from tests.scoring.conftest import ROWS, make_table, read_folder, run_score, score_command
 
 # Kills the process itself, so that a moment is a place in its work and not only a time: at its n-th step.
 SUICIDE = """
@@ -34,6 +34,15 @@ sys.addaudithook(step)
 main()
 """
 
+# Many parts of few rows, so that a kill comes between some of them.
+SMALL_PARTS = """
+from onnxpress.scoring import pipeline, source
+pipeline.PART_ROWS, source.CHUNK_ROWS = 512, 256
+from onnxpress.cli.main import main
+main()
+"""
+PARTS = 40
+
 posix = pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
 
 
@@ -47,43 +56,49 @@ def rows_of(output: Path) -> list[dict[str, object]]:
     return rows
 
 
-def kill_and_resume(artifact: Path, source: Path, output: Path, moments: random.Random, kills: int, rows: int) -> None:
-    whole = output.with_name(f"whole-{output.name}")
-    begun = time.monotonic()
-    done = run_score(artifact, source, whole, "--threads", 1)
-    assert done.returncode == 0, done.stderr.decode()
-    longest = time.monotonic() - begun
-    killed = 0
+def kill_at_random(command: list[str], output: Path, parts: int, moments: random.Random) -> bool:
+    """Run `command`, and kill it once some part is there, or a moment later. Whether that came before its end."""
+    part = f"part-{moments.randrange(parts):06}{output.suffix}"
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not list(output.parent.glob(f".{output.name}.onnxpress/parts-*/{part}")):
+            time.sleep(0.0005)
+        time.sleep(moments.uniform(0, 0.02))
+        process.send_signal(signal.SIGKILL)
+        _, told = process.communicate()
+    is_done = process.returncode == 0 or b"exists already" in told  # killed just before it could exit
+    assert is_done or process.returncode == -signal.SIGKILL, told
+    return process.returncode == -signal.SIGKILL
+
+
+def kill_and_resume(artifact: Path, folder: Path, name: str, kills: int) -> None:
+    """Kill at random moments, again and again, until each output is whole; every output must be the quiet one."""
+    moments = random.Random(name)
+    parquet.write_table(make_table(ROWS), folder / "in.parquet", row_group_size=7_000)
+    quiet, output = folder / f"quiet-{name}", folder / name
+    state = folder / f".{name}.onnxpress"
+
+    def command(target: Path) -> list[str]:
+        return [sys.executable, "-c", SMALL_PARTS, *score_command(artifact, folder / "in.parquet", target)[3:]]
+
+    subprocess.run(command(quiet), check=True, capture_output=True)
+    killed = resumed = 0
     while killed < kills:
-        with subprocess.Popen(
-            score_command(artifact, source, output, "--threads", 1), stderr=subprocess.PIPE
-        ) as process:
-            try:
-                process.wait(moments.uniform(0.2, 1) * longest)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                killed += 1
-            process.wait()
-            assert process.stderr is not None
-            told = process.stderr.read()
-            is_done = process.returncode == 0 or b"exists already" in told  # killed just before it could exit
-            assert is_done or process.returncode == -signal.SIGKILL, told
-        if is_done:
-            assert read_folder(output).popitem()[1] == read_folder(whole).popitem()[1]
+        while killed < kills and not output.exists():
+            killed += kill_at_random(command(output), output, PARTS, moments)
+            resumed += (state / "journal").exists()
+        if not output.exists() or (state / "journal").exists():
+            subprocess.run(command(output), check=True, capture_output=True)
+        assert output.read_bytes() == quiet.read_bytes()
+        if killed < kills:
             output.unlink()
-    if not output.exists():
-        done = run_score(artifact, source, output, "--threads", 1)
-        assert done.returncode == 0, done.stderr.decode()
-    assert output.read_bytes() == whole.read_bytes()
-    assert [row["id"] for row in rows_of(output)] == list(range(rows))
-    assert not list(output.parent.glob(".*.onnxpress"))
+    assert resumed >= kills // 2, "the kills came too early or too late"
+    assert [row["id"] for row in rows_of(output)] == list(range(ROWS))
 
 
 @posix
 @pytest.mark.parametrize("name", ["out.parquet", "out.csv"])
 def test_killed_at_any_step_it_goes_on(artifact: Path, tmp_path: Path, name: str) -> None:
-    rows = 20_000
-    parquet.write_table(make_table(rows), tmp_path / "in.parquet", row_group_size=7_000)
+    parquet.write_table(make_table(ROWS), tmp_path / "in.parquet", row_group_size=7_000)
     arguments = [artifact, tmp_path / "in.parquet"]
     assert run_score(*arguments, tmp_path / f"whole-{name}", "--threads", 1).returncode == 0
     moments = random.Random(name)
@@ -97,13 +112,12 @@ def test_killed_at_any_step_it_goes_on(artifact: Path, tmp_path: Path, name: str
         assert done.returncode == 0 or b"exists already" in done.stderr, done.stderr.decode()
     assert not list(tmp_path.glob(".*.onnxpress"))
     assert (tmp_path / name).read_bytes() == (tmp_path / f"whole-{name}").read_bytes()
-    assert [row["id"] for row in rows_of(tmp_path / name)] == list(range(rows))
+    assert [row["id"] for row in rows_of(tmp_path / name)] == list(range(ROWS))
 
 
 @posix
 def test_killed_at_some_steps_a_folder_goes_on(artifact: Path, tmp_path: Path) -> None:
-    rows = 20_000
-    parquet.write_table(make_table(rows), tmp_path / "in.parquet")
+    parquet.write_table(make_table(ROWS), tmp_path / "in.parquet")
     arguments = [artifact, tmp_path / "in.parquet"]
     assert run_score(*arguments, tmp_path / "whole/", "--threads", 1).returncode == 0
     wanted = read_folder(tmp_path / "whole")
@@ -120,15 +134,11 @@ def test_killed_at_some_steps_a_folder_goes_on(artifact: Path, tmp_path: Path) -
 
 @posix
 @pytest.mark.slow
-def test_killed_fifty_times_nothing_is_lost_or_doubled(artifact: Path, tmp_path: Path) -> None:
-    rows = 60_000
-    parquet.write_table(make_table(rows), tmp_path / "in.parquet", row_group_size=25_000)
-    kill_and_resume(artifact, tmp_path / "in.parquet", tmp_path / "out.csv", random.Random(1), 25, rows)
-    kill_and_resume(artifact, tmp_path / "in.parquet", tmp_path / "out.parquet", random.Random(2), 25, rows)
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_killed_twenty_five_times_nothing_is_lost_or_doubled(artifact: Path, tmp_path: Path, name: str) -> None:
+    kill_and_resume(artifact, tmp_path, name, kills=25)
 
 
 @posix
 def test_killed_five_times_nothing_is_lost_or_doubled(artifact: Path, tmp_path: Path) -> None:
-    rows = 30_000
-    parquet.write_table(make_table(rows), tmp_path / "in.parquet", row_group_size=25_000)
-    kill_and_resume(artifact, tmp_path / "in.parquet", tmp_path / "out.jsonl", random.Random(3), 5, rows)
+    kill_and_resume(artifact, tmp_path, "out.jsonl", kills=5)
