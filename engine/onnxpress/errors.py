@@ -344,12 +344,12 @@ class CheckpointError(OnnxpressError, ValueError):
 class OutputExistsError(OnnxpressError, FileExistsError):
     """The output path is taken, and replacing it was not asked for."""
 
-    def __init__(self, path: str | PathLike[str]) -> None:
-        super().__init__(fspath(path))
-        self.path = fspath(path)
+    def __init__(self, path: str | PathLike[str], option: str = "--force") -> None:
+        super().__init__(fspath(path), option)
+        self.path, self.option = fspath(path), option
 
     def __str__(self) -> str:
-        return f"{self.path} exists already. Choose another path, or pass --force to replace it."
+        return f"{self.path} exists already. Choose another path, or pass {self.option} to replace it."
 
 
 class CheckFailedError(OnnxpressError):

@@ -256,7 +256,7 @@ def test_a_url_is_replaced_when_asked_and_keeps_no_old_rejects(artifact: Path, t
     summary = onnxpress.score(artifact, "memory://shop/in.jsonl", "memory://shop/o.csv", on_bad_row="null")
     assert (summary.rows, summary.rejected_file) == (2, "memory://shop/o.csv.rejected.jsonl")
     assert memory.cat("/shop/o.csv.rejected.jsonl").startswith(b'{"file":"memory:///shop/in.jsonl","row":2,')
-    with pytest.raises(onnxpress.JobError, match="exists already"):
+    with pytest.raises(onnxpress.OutputExistsError, match="exists already"):
         onnxpress.score(artifact, "memory://shop/good.jsonl", "memory://shop/o.csv")
     onnxpress.score(artifact, "memory://shop/good.jsonl", "memory://shop/o.csv", restart=True)
     assert memory.cat("/shop/o.csv").count(b"\n") == 2 and not memory.exists("/shop/o.csv.rejected.jsonl")

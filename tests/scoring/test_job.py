@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,7 +24,7 @@ def test_an_input_that_changes_meanwhile_is_refused(artifact: Path, source: Path
 
 def test_a_finished_output_is_not_overwritten(artifact: Path, source: Path, tmp_path: Path) -> None:
     (tmp_path / "out.csv").write_text("precious")
-    with pytest.raises(onnxpress.JobError, match=r"out\.csv: exists already.*--restart"):
+    with pytest.raises(onnxpress.OutputExistsError, match=r"out\.csv exists already.*--restart"):
         onnxpress.score(artifact, source, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == "precious" and not list(tmp_path.glob(".*"))
     onnxpress.score(artifact, source, tmp_path / "out.csv", restart=True)
@@ -116,3 +117,43 @@ def test_many_labels_are_accepted_by_their_thresholds(make_checkpoint: MakeCheck
     table = parquet.read_table(tmp_path / "out.parquet")
     assert table.column("accepted").to_pylist() == accepted and any(map(len, accepted))
     assert table.schema.names == ["text", "label", "accepted", *(f"probability_{label}" for label in labels)]
+
+
+@pytest.mark.parametrize(("missing", "extra"), [("pyarrow", "score"), ("fsspec", "score"), ("ray", "ray")])
+def test_an_extra_that_is_not_there_is_named_at_once(
+    artifact: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, extra: str
+) -> None:
+    from onnxpress import extras
+
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == missing else object())
+    with pytest.raises(onnxpress.MissingDependencyError, match=rf"{missing} is not installed.*onnxpress\[{extra}\]"):
+        onnxpress.score(artifact, source, tmp_path / "out.csv", engine="ray")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"device": "cuda:1"}, "device must be auto, cpu or cuda on Ray"),
+        ({"device": "cuda"}, "needs gpus_per_worker above 0"),
+        ({"gpus_per_worker": float("nan")}, "gpus_per_worker must be at least 0, got nan"),
+    ],
+)
+def test_what_ray_cannot_give_is_refused(
+    artifact: Path, source: Path, tmp_path: Path, settings: dict[str, object], says: str
+) -> None:
+    with pytest.raises(onnxpress.ConfigError, match=says):
+        onnxpress.score(artifact, source, tmp_path / "out.csv", engine="ray", **settings)  # type: ignore[arg-type]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_errors_survive_pickling() -> None:
+    """Ray's workers send theirs to the calling process."""
+    errors = [
+        onnxpress.BadRowError("in.csv", 7, "is bad"),
+        onnxpress.JobChangedError("out.csv", "changed"),
+        onnxpress.JobStoppedError("out.csv", 8_192),
+        onnxpress.OutputExistsError("out.csv", "--restart"),
+    ]
+    for error in errors:
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

@@ -24,6 +24,7 @@ __all__ = ["score"]
 
 _INTERRUPTED: Final = 130
 _SECONDS_A_LINE: Final = 10.0
+_SECONDS_ESTIMATED: Final = 600.0  # a large model may take a minute for a chunk
 
 
 def score(
@@ -106,7 +107,7 @@ def _interrupts(stop: Event) -> Iterator[None]:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal, a line now and then elsewhere."""
+    """A bar with the time that is left on a terminal, a line now and then elsewhere."""
     console = Console(stderr=True, highlight=False)
     began = monotonic()
     if not console.is_terminal:
@@ -123,7 +124,8 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    with Bar(BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn(), console=console) as bar:
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Bar(*columns, console=console, speed_estimate_period=_SECONDS_ESTIMATED) as bar:
         task: Any = bar.add_task("loading", total=None)
 
         def update(progress: Progress) -> None:

@@ -70,8 +70,9 @@ def score(
         BadRowError: A row cannot be classified, with on_bad_row="error".
         JobChangedError: Parts are committed, of another input, artifact, engine or setting.
         JobLockedError: Another run works on `output`.
-        JobError: `output` exists, or cannot be written.
+        JobError: `output` cannot be written, or is not what a job has written.
         JobStoppedError: `stop` was set.
+        OutputExistsError: There is such an `output`, and no job to go on with.
         ArtifactError, ConfigError, DeviceUnavailableError, MissingDependencyError: As `load`; or a setting is outside
             its range, or the input cannot be read.
     """
@@ -93,6 +94,8 @@ def score(
         ray_address=ray_address,
     )
     require(("pyarrow", "fsspec"), extra="score")
+    if engine == "ray":
+        require(("ray",), extra="ray")
     from onnxpress.scoring.job import run_job
 
     return run_job(

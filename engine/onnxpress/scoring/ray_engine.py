@@ -19,7 +19,6 @@ import msgspec
 
 from onnxpress.classifier import Classifier
 from onnxpress.errors import OnnxpressError
-from onnxpress.extras import require
 from onnxpress.scoring.journal import PartRecord
 from onnxpress.scoring.options import ScoreOptions
 from onnxpress.scoring.pipeline import one_part, score_items
@@ -52,7 +51,6 @@ def score_with_ray(
     Raises:
         OnnxpressError: What the first worker that failed raised.
     """
-    require(("ray",), extra="ray")
     if not starts:
         return True
     import ray.data

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from onnxpress.errors import ConfigError, JobError
+from onnxpress.errors import ConfigError, JobError, OutputExistsError
 from onnxpress.scoring.files import is_url, plain_url, url_exists
 from onnxpress.scoring.options import STDIN, Compression, Format, ScoreOptions, format_of
 
@@ -75,11 +75,9 @@ def require_apart(names: Sequence[str], target: Target) -> None:
 
 
 def require_free(target: Target) -> None:
-    """Raise JobError when there is such an output."""
+    """Raise OutputExistsError when there is such an output."""
     if url_exists(target.name) if is_url(target.name) else Path(target.name).exists():
-        raise JobError(
-            target.name, "exists already. Choose another output, or pass --restart (restart=True) to replace it."
-        )
+        raise OutputExistsError(target.name, "--restart (restart=True)")
 
 
 def require_replaceable(target: Target) -> None:
