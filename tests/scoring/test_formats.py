@@ -15,7 +15,7 @@ import pytest
 from pyarrow import parquet
 
 import onnxpress
-from tests.scoring.conftest import make_table, run_score
+from tests.scoring.conftest import ROWS, make_table, read_folder, run_score
 
 TEXTS = ["good film", 'a "quoted", text', "two\nlines", "", "naïve café ☕"]
 
@@ -337,6 +337,13 @@ def test_compressed_bytes_bear_no_time(
     assert end != "csv.gz" or content[4:8] == bytes(4), "the header's time of modification"
 
 
+def test_a_format_that_is_asked_for_goes_before_the_name(artifact: Path, source: Path, tmp_path: Path) -> None:
+    onnxpress.score(artifact, source, tmp_path / "out.csv.gz", output_format="parquet")
+    assert parquet.read_table(tmp_path / "out.csv.gz").num_rows == ROWS
+    onnxpress.score(artifact, tmp_path / "out.csv.gz", tmp_path / "again", input_format="parquet", output_format="tsv")
+    assert "part-000000.tsv" in read_folder(tmp_path / "again")
+
+
 def test_nanoseconds_and_bytes_that_are_no_text_are_carried(artifact: Path, tmp_path: Path) -> None:
     raw = pa.array([b"caf\xff", None])
     table = pa.table(
@@ -357,6 +364,11 @@ def test_nanoseconds_and_bytes_that_are_no_text_are_carried(artifact: Path, tmp_
     assert rejected["values"] == {"text": None, "raw": None, "when": None, "took": "2", "deep": None}
     onnxpress.score(artifact, tmp_path / "in.parquet", tmp_path / "out.csv", on_bad_row="null")
     assert csv_rows(tmp_path / "out.csv")[1][1:4] == ["caf\ufffd", "1970-01-01 00:00:00.000000001", "1"]
+    onnxpress.score(artifact, tmp_path / "in.parquet", tmp_path / "out.parquet", on_bad_row="null")
+    assert parquet.read_table(tmp_path / "out.parquet").column("raw").cast(pa.binary()).to_pylist() == [
+        b"caf\xff",
+        None,
+    ]
 
 
 def test_types_are_kept_over_parts(artifact: Path, tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def run_job(
         if not journal.is_published:
             _score(plan, journal, options, on_progress, stop, output)
             _require_unchanged(plan, target)
+            require_replaceable(target)
             publish_rejects(plan, journal.records(), rejects_name(output))
             publish(plan, journal.records(), output)
             journal.publish()

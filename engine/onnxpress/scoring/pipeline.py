@@ -105,16 +105,6 @@ def score_items(
                 part = item.part
             yield item
 
-    def feed() -> None:
-        try:
-            for item in items:
-                read.put(item)
-            read.close()
-        except AbandonedError:
-            pass
-        except BaseException as error:
-            read.close(error)
-
     def drain() -> None:
         try:
             _write_parts(plan, scored, on_part, on_rows)
@@ -122,7 +112,7 @@ def score_items(
             failures.append(error)
             scored.abandon()
 
-    reader, writer = Thread(target=feed, daemon=True), Thread(target=drain, daemon=True)
+    reader, writer = Thread(target=_feed, args=(items, read), daemon=True), Thread(target=drain, daemon=True)
     reader.start()
     writer.start()
     try:
@@ -180,6 +170,17 @@ def _reason(error: TextError) -> str:
     if isinstance(error, TextTypeError):
         return f"holds no text but what is {error.found}"
     return str(error)
+
+
+def _feed(items: Iterable[Item], read: Channel[Item]) -> None:
+    try:
+        for item in items:
+            read.put(item)
+        read.close()
+    except AbandonedError:
+        pass
+    except BaseException as error:
+        read.close(error)
 
 
 def _classify(classifier: Classifier, items: Iterable[Item]) -> Generator[Scored, None, None]:

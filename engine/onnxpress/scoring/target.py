@@ -57,7 +57,8 @@ def find_target(output: str, source_format: Format, options: ScoreOptions) -> Ta
         state = Path(f".{path.name}-{mark}.onnxpress")
     else:
         state = path.with_name(f".{path.name}.onnxpress")
-    return Target(output, options.output_format or found or source_format, compression, is_folder, state)
+    chosen = options.output_format or found or source_format
+    return Target(output, chosen, None if chosen == "parquet" else compression, is_folder, state)
 
 
 def require_apart(names: Sequence[str], target: Target) -> None:
