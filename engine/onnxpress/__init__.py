@@ -25,6 +25,10 @@ from onnxpress.errors import (
     DeadlineExceededError,
     DeviceUnavailableError,
     ForkedError,
+    JobChangedError,
+    JobError,
+    JobLockedError,
+    JobStoppedError,
     MissingDependencyError,
     OnnxpressError,
     OutputExistsError,
@@ -59,12 +63,17 @@ __all__ = [
     "DeviceUnavailableError",
     "ForkedError",
     "Histogram",
+    "JobChangedError",
+    "JobError",
+    "JobLockedError",
+    "JobStoppedError",
     "MissingDependencyError",
     "OnnxpressError",
     "OutputExistsError",
     "OverloadedError",
     "PrecisionUnavailableError",
     "Prediction",
+    "Progress",
     "ScoreSummary",
     "ServiceMetrics",
     "Settings",
@@ -83,13 +92,15 @@ __all__ = [
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from onnxpress.scoring.job import ScoreSummary, score
+    from onnxpress.scoring.api import score
+    from onnxpress.scoring.summary import Progress, ScoreSummary
     from onnxpress.serving.asynchronous import AsyncClassifier
 
 _LATER = {
     "AsyncClassifier": "onnxpress.serving.asynchronous",
-    "ScoreSummary": "onnxpress.scoring.job",
-    "score": "onnxpress.scoring.job",
+    "Progress": "onnxpress.scoring.summary",
+    "ScoreSummary": "onnxpress.scoring.summary",
+    "score": "onnxpress.scoring.api",
 }
 
 

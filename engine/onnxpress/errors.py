@@ -16,6 +16,10 @@
     │   └── PrecisionUnavailableError
     ├── CheckpointError             a checkpoint that cannot be exported
     ├── BadRowError                 a row of a file that cannot be scored
+    ├── JobError                    a scoring job that cannot go on
+    │   ├── JobChangedError         its input, artifact or options are not those that it began with
+    │   ├── JobLockedError          another process works on the same output
+    │   └── JobStoppedError         it was asked to stop; the same call continues it
     ├── ClosedError                 a classifier or service that was closed
     ├── ForkedError                 a classifier used in a process forked after it was loaded
     ├── OverloadedError             a service whose queue is full
@@ -48,6 +52,10 @@ __all__ = [
     "DeadlineExceededError",
     "DeviceUnavailableError",
     "ForkedError",
+    "JobChangedError",
+    "JobError",
+    "JobLockedError",
+    "JobStoppedError",
     "MissingDependencyError",
     "OnnxpressError",
     "OutputExistsError",
@@ -169,7 +177,13 @@ class TooManyTokensError(TextError, ValueError):
 
 
 class BadRowError(OnnxpressError, ValueError):
-    """A row cannot be classified, and bad rows are errors."""
+    """A row of a file cannot be scored.
+
+    Attributes:
+        file: The input's file.
+        row: Its number in the file, from 1; a header is not counted.
+        reason: What is wrong with it.
+    """
 
     def __init__(self, file: str, row: int, reason: str) -> None:
         super().__init__(file, row, reason)
@@ -177,9 +191,46 @@ class BadRowError(OnnxpressError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"{self.file}, row {self.row}: {self.reason}. Repair it, or pass --on-bad-row null or skip; "
-            "rows before it are kept."
+            f"{self.file}: row {self.row:,} {self.reason}. Repair it and pass --restart (restart=True), or pass "
+            "--on-bad-row null or skip (on_bad_row=), which continues."
         )
+
+
+class JobError(OnnxpressError):
+    """A scoring job cannot go on. What it has committed is kept.
+
+    Attributes:
+        output: The output that the job makes.
+        reason: What is wrong, with the way out.
+    """
+
+    def __init__(self, output: str, reason: str) -> None:
+        super().__init__(output, reason)
+        self.output, self.reason = output, reason
+
+    def __str__(self) -> str:
+        return f"{self.output}: {self.reason}"
+
+
+class JobChangedError(JobError):
+    """The input, the artifact or the options of a job are not those that it began with."""
+
+
+class JobLockedError(JobError):
+    """Another process works on the same output."""
+
+
+class JobStoppedError(JobError):
+    """A job was asked to stop, and did so at the end of a part.
+
+    Attributes:
+        rows: How many are committed.
+    """
+
+    def __init__(self, output: str, rows: int) -> None:
+        super().__init__(output, f"stopped with {rows:,} rows committed. The same call continues (without restart).")
+        self.args = (output, rows)  # from which it is unpickled
+        self.rows = rows
 
 
 class ClosedError(OnnxpressError, RuntimeError):
@@ -293,12 +344,12 @@ class CheckpointError(OnnxpressError, ValueError):
 class OutputExistsError(OnnxpressError, FileExistsError):
     """The output path is taken, and replacing it was not asked for."""
 
-    def __init__(self, path: str | PathLike[str]) -> None:
-        super().__init__(fspath(path))
-        self.path = fspath(path)
+    def __init__(self, path: str | PathLike[str], option: str = "--force") -> None:
+        super().__init__(fspath(path), option)
+        self.path, self.option = fspath(path), option
 
     def __str__(self) -> str:
-        return f"{self.path} exists already. Choose another path, or pass --force to replace it."
+        return f"{self.path} exists already. Choose another path, or pass {self.option} to replace it."
 
 
 class CheckFailedError(OnnxpressError):

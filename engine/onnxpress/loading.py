@@ -26,7 +26,7 @@ from onnxpress.session import Device, Session, resolve_device
 from onnxpress.settings import CudaSettings, LongText, OptimizeFor, Pooling, Settings
 from onnxpress.tuning import find_tuning
 
-__all__ = ["load"]
+__all__ = ["load", "share_cpus"]
 
 _MAX_TOKENS: Final[dict[Device, int]] = {"cpu": 512, "cuda": 16_384}
 _WARM_UP_TOKENS: Final = 16
@@ -103,7 +103,7 @@ def load(
 
 def _load(path: Path, settings: Settings) -> Classifier:
     artifact = open_artifact(path)
-    workers, threads, max_tokens = _shares(artifact, settings)
+    workers, threads, max_tokens = share_cpus(artifact, settings)
     _check_affinity(settings.affinity, workers * threads)
     session, variant = _open_session(artifact, settings, threads=threads)
     max_tokens = max_tokens or _MAX_TOKENS[session.device]
@@ -134,8 +134,11 @@ def _load(path: Path, settings: Settings) -> Classifier:
     )
 
 
-def _shares(artifact: Artifact, settings: Settings) -> tuple[int, int, int | None]:
-    """Batches at once, threads of each, and tokens a batch: as set, as tuned, or by default."""
+def share_cpus(artifact: Artifact, settings: Settings) -> tuple[int, int, int | None]:
+    """Batches at once, threads of each, and tokens a batch (None for the device's default) that `load` takes.
+
+    As set; where nothing is, as `onnxpress tune` measured, or by default.
+    """
     if settings.threads is settings.workers is settings.max_tokens is None and not settings.device.startswith("cuda"):
         precision = artifact.variant(settings.precision, "cpu").precision
         if (tuning := find_tuning(artifact.path, precision)) is not None:

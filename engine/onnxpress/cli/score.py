@@ -1,110 +1,155 @@
-"""`onnxpress score`: a file scored to another, and on from where it was killed."""
+"""`onnxpress score`: files in, files with answers out."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from time import monotonic
-from typing import Annotated, Final
+from types import FrameType
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 import typer
 from rich.console import Console
 
-from onnxpress.scoring.job import Progress, ScoreSummary
-from onnxpress.scoring.job import score as run_job
+from onnxpress.errors import JobStoppedError
+from onnxpress.scoring.api import score as score_files
+from onnxpress.scoring.options import Engine, Format, OnBadRow
+from onnxpress.scoring.summary import Progress, ScoreSummary
 
 __all__ = ["score"]
 
-_EVERY: Final = 5.0
 _INTERRUPTED: Final = 130
+_SECONDS_A_LINE: Final = 10.0
+_SECONDS_ESTIMATED: Final = 600.0  # a large model may take a minute for a chunk
 
 
 def score(
     artifact: Annotated[str, typer.Argument(help="The artifact's directory.")],
-    input: Annotated[str, typer.Argument(help="A file, a directory of files, or a pattern in quotes.")],
-    output: Annotated[Path, typer.Argument(help="The file to write: .csv, .tsv, .jsonl (also .gz, .zst) or .parquet.")],
-    text_column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
-    pair_column: Annotated[str | None, typer.Option(help="The column of second texts, for pairs.")] = None,
-    top_k: Annotated[int, typer.Option(help="How many labels with their scores.")] = 1,
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="Add the score of every label.")] = False,
+    input: Annotated[str, typer.Argument(help="A file, glob, directory or URL; - for standard input.")],
+    output: Annotated[str, typer.Argument(help="A file, in the format that its name tells; or a directory.")],
+    text_column: Annotated[str, typer.Option(help="The column to classify.")] = "text",
+    pair_column: Annotated[str | None, typer.Option(help="The second text of a sentence pair.")] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="What to add, with commas between: label, score, probabilities, accepted, top3 (any number).",
+            show_default="label,score",
+        ),
+    ] = None,
+    input_format: Annotated[str | None, typer.Option(help="csv, tsv, jsonl or parquet.")] = None,
+    output_format: Annotated[str | None, typer.Option(help="csv, tsv, jsonl or parquet.")] = None,
     on_bad_row: Annotated[str, typer.Option(help="error, null or skip.")] = "error",
-    restart: Annotated[bool, typer.Option("--restart", help="Begin again, whatever is done already.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the output.")] = False,
-    summary: Annotated[Path | None, typer.Option(help="Also write the summary to this JSON file.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads to use.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads, of each worker.")] = None,
+    max_characters: Annotated[int, typer.Option(help="Characters a text may have.")] = 100_000,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin again, and replace OUTPUT.")] = False,
+    engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    workers: Annotated[int, typer.Option(help="Ray actors, each with an engine.")] = 1,
+    gpus_per_worker: Annotated[float, typer.Option(help="GPUs of each Ray actor.")] = 0,
+    ray_address: Annotated[str | None, typer.Option(help="A Ray cluster that runs, instead of a local one.")] = None,
+    summary: Annotated[Path | None, typer.Option(help="Also write the summary there, as JSON.")] = None,
 ) -> None:
-    """Score the rows of files; the same command goes on where it was interrupted."""
-    with _stop_on_interrupt() as interrupted:
-        found = run_job(
-            artifact,
-            input,
-            output,
-            text_column=text_column,
-            pair_column=pair_column,
-            top_k=top_k,
-            probabilities=probabilities,
-            on_bad_row=on_bad_row,  # type: ignore[arg-type]  # checked by the job
-            restart=restart,
-            force=force,
-            device=device,
-            precision=precision,
-            threads=threads,
-            on_progress=_Words(),
-            stop=lambda: bool(interrupted),
-        )
+    """Classify the rows of files. Killed, the same command goes on where it was."""
+    stop = Event()
+    try:
+        with _interrupts(stop), _progress() as show:
+            found = score_files(
+                artifact,
+                input,
+                output,
+                text_column=text_column,
+                pair_column=pair_column,
+                columns=None if columns is None else [name.strip() for name in columns.split(",")],
+                input_format=cast("Format | None", input_format),
+                output_format=cast("Format | None", output_format),
+                on_bad_row=cast("OnBadRow", on_bad_row),
+                device=device,
+                precision=precision,
+                threads=threads,
+                max_characters=max_characters,
+                restart=restart,
+                engine=cast("Engine", engine),
+                workers=workers,
+                gpus_per_worker=gpus_per_worker,
+                ray_address=ray_address,
+                on_progress=show,
+                stop=stop,
+            )
+    except JobStoppedError as error:
+        again = f"the same command{' without --restart' if restart else ''}"
+        typer.echo(f"{error.output}: stopped with {error.rows:,} rows committed; {again} continues", err=True)
+        raise typer.Exit(_INTERRUPTED) from error
     if summary is not None:
-        summary.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
-    Console(stderr=True, highlight=False).print(_said(found))
-    if not found.finished:
-        raise typer.Exit(_INTERRUPTED)
+        summary.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    typer.echo(_told(found), err=True)
 
 
 @contextmanager
-def _stop_on_interrupt() -> Iterator[list[int]]:
-    """What this yields holds something once Ctrl-C was pressed; pressed again, it interrupts at once."""
-    pressed: list[int] = []
+def _interrupts(stop: Event) -> Iterator[None]:
+    """The first Ctrl-C sets `stop`; the second one ends at once."""
 
-    def press(number: int, frame: object) -> None:
-        pressed.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+        typer.echo("finishing the part in hand; press Ctrl-C again to leave it", err=True)
 
-    before = signal.signal(signal.SIGINT, press)
+    before = signal.signal(signal.SIGINT, ask)
     try:
-        yield pressed
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-class _Words:
-    """Rows and speed on standard error: one line that changes on a terminal, a line now and then elsewhere."""
+@contextmanager
+def _progress() -> Iterator[Callable[[Progress], None]]:
+    """A bar with the time that is left on a terminal, a line now and then elsewhere."""
+    console = Console(stderr=True, highlight=False)
+    began = monotonic()
+    if not console.is_terminal:
+        shown = began
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
-        self._begin = self._last = monotonic()
-        self._first: int | None = None
+        def line(progress: Progress) -> None:
+            nonlocal shown
+            if monotonic() - shown >= _SECONDS_A_LINE:
+                shown = monotonic()
+                console.print(_words(progress, shown - began))
 
-    def __call__(self, progress: Progress) -> None:
-        now = monotonic()
-        if self._first is None:
-            self._first, self._begin = progress.rows, now
-        if now - self._last < (0.2 if self._console.is_terminal else _EVERY):
-            return
-        self._last = now
-        speed = (progress.rows - self._first) / max(now - self._begin, 1e-9)
-        words = f"{progress.rows:,} rows, {speed:,.0f} rows/s"
-        self._console.print(words, end="\r" if self._console.is_terminal else "\n")
+        yield line
+        return
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Bar(*columns, console=console, speed_estimate_period=_SECONDS_ESTIMATED) as bar:
+        task: Any = bar.add_task("loading", total=None)
+
+        def update(progress: Progress) -> None:
+            total = None if progress.share is None else 1.0
+            bar.update(
+                task, description=_words(progress, monotonic() - began), completed=progress.share or 0, total=total
+            )
+
+        yield update
 
 
-def _said(found: ScoreSummary) -> str:
-    if not found.finished:
-        return f"stopped behind {found.rows:,} rows; the same command goes on from there"
-    labels = ", ".join(f"{label} {count:,}" for label, count in sorted(found.labels.items(), key=lambda kv: -kv[1])[:8])
-    speed = f"{found.scored / found.seconds:,.0f} rows/s" if found.seconds else ""
-    renamed = [f"{plain} is called {name}" for plain, name in found.columns.items() if plain != name]
-    bad = f"; {found.bad:,} bad rows" if found.bad else ""
-    return "; ".join([f"{found.written:,} rows ({labels}){bad}", f"{found.seconds:.1f} s, {speed}", *renamed])
+def _words(progress: Progress, seconds: float) -> str:
+    share = "" if progress.share is None else f" ({progress.share:.0%})"
+    return f"{progress.rows:,} rows{share}, {(progress.rows - progress.resumed) / seconds:,.0f} rows/s"
+
+
+def _told(summary: ScoreSummary) -> str:
+    lines = [
+        f"{summary.output}: {summary.rows:,} rows in {summary.seconds:,.1f} s, {summary.rows_per_second:,.0f} rows/s"
+    ]
+    if summary.resumed:
+        lines.append(f"{summary.resumed:,} of them by earlier runs")
+    if summary.rejected:
+        lines.append(f"{summary.rejected:,} rejected: {summary.rejected_file}")
+    lines += [f"column {wanted} is named {name}" for wanted, name in summary.columns.items() if wanted != name]
+    lines += [f"{count:>12,}  {label}" for label, count in sorted(summary.labels.items(), key=lambda item: -item[1])]
+    return "\n".join(lines)

@@ -1,1 +1,1 @@
-"""Files scored row by row, in parts that are committed one after the other, so that nothing is lost or done twice."""
+"""Batch scoring: files in, files with answers out, nothing lost."""

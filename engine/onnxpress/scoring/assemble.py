@@ -1,112 +1,122 @@
-"""Finished parts to the output, which appears by rename."""
+"""Committed parts to the output, which appears whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import msgspec
+import pyarrow as pa
+from pyarrow import parquet
 
-from onnxpress.errors import ConfigError
-from onnxpress.scoring.formats import Format, import_pyarrow, open_compressed
-from onnxpress.scoring.journal import Journal, state_directory, sync_directory
+from onnxpress.errors import JobError
+from onnxpress.scoring.files import is_url, url_exists, url_filesystem
+from onnxpress.scoring.journal import PartRecord, WrittenFile, sync_folder
+from onnxpress.scoring.parts import checksum
+from onnxpress.scoring.plan import Plan
+from onnxpress.scoring.sink import PARQUET_COMPRESSION
 
-__all__ = ["assemble", "finish_interrupted", "rejected_path"]
+__all__ = ["publish", "publish_rejects"]
 
-_DONE: Final = "done"
-
-
-def rejected_path(output: Path) -> Path:
-    """Where the rows that could not be classified are named."""
-    return output.with_name(f"{output.name}.rejected.jsonl")
+_GROUP_ROWS: Final = 65_536
+_GROUP_BYTES: Final = 32 * 2**20
 
 
-def assemble(journal: Journal, output: Path, form: Format, header: Sequence[str], summary: bytes) -> None:
-    """Write the journal's parts to `output` in order, byte for byte the same however often it was interrupted.
-
-    Args:
-        journal: All parts of the input.
-        output: The file.
-        form: Its format.
-        header: Names of the columns, the first line of a CSV.
-        summary: What `finish_interrupted` returns, should the job be killed before it is through with this.
+def publish(plan: Plan, records: Sequence[PartRecord], output: str) -> None:
+    """Make `output` of the parts in `records`, in order: a folder of them, or one file.
 
     Raises:
-        ConfigError: A part is not what was committed.
+        JobError: A part is not as it was committed.
     """
-    new, rejected = journal.directory / "output.new", journal.directory / "rejected.new"
-    if form.kind == "parquet":
-        _write_parquet(journal, new)
+    is_moved = plan.is_folder and not plan.parts.exists()  # and then the run was killed
+    for record in records:
+        _require_same(Path(output) if is_moved else plan.parts, record.file, output)
+    if is_moved:
+        return
+    if plan.is_folder:
+        kept = {record.file.name for record in records}
+        for stray in [path for path in plan.parts.iterdir() if path.name not in kept]:
+            stray.unlink()  # left by a writer that was killed
+        target = Path(output)
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(plan.parts, target)
+        sync_folder(target.absolute().parent)
+        return
+    paths = [plan.parts / record.file.name for record in records]
+    temporary = plan.parts.with_name("output.tmp")
+    if plan.format == "parquet":
+        _join_parquet(paths, temporary)
     else:
-        with open_compressed(new, form.compression, "wb") as file:
-            if form.kind != "jsonl":
-                file.write(_csv_header(header, "\t" if form.kind == "tsv" else ","))
-            for number in range(len(journal.parts)):
-                file.write(_checked(journal, number))
-    bad = [row for part in journal.parts for row in part.bad]
-    rejected.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in bad))
-    done = journal.directory / f"{_DONE}.new"
-    done.write_bytes(summary)
-    for path in (new, rejected, done):
-        with path.open("rb+") as written:
-            os.fsync(written.fileno())
-    os.replace(done, journal.directory / _DONE)
-    sync_directory(journal.directory)
-    finish_interrupted(output)
+        _join_bytes(paths, temporary)
+    _move(temporary, output)
 
 
-def finish_interrupted(output: Path) -> bytes | None:
-    """Rename what was assembled whole to `output`, and clear away. Returns its summary; None where there was none."""
-    directory = state_directory(output)
-    if not (directory / _DONE).exists():
-        return None
-    summary = (directory / _DONE).read_bytes()
-    rejected = directory / "rejected.new"
-    if rejected.exists():
-        if rejected.stat().st_size:
-            os.replace(rejected, rejected_path(output))
-        else:
-            rejected_path(output).unlink(missing_ok=True)
-    if (directory / "output.new").exists():
-        os.replace(directory / "output.new", output)
-    sync_directory(output.parent)
-    for path in directory.iterdir():
-        if path.name != _DONE:
-            path.unlink()
-    shutil.rmtree(directory)
-    return summary
+def publish_rejects(plan: Plan, records: Sequence[PartRecord], output: str) -> None:
+    """Make the file `output` of what was rejected; of nothing, none.
+
+    Raises:
+        JobError: A file of what was rejected is not as it was committed.
+    """
+    written = [record.rejects for record in records if record.rejects is not None]
+    for file in written:
+        _require_same(plan.rejects, file, output)
+    if written:
+        temporary = plan.parts.with_name("rejected.tmp")
+        _join_bytes([plan.rejects / file.name for file in written], temporary)
+        _move(temporary, output)
+    elif not is_url(output):
+        Path(output).unlink(missing_ok=True)
+    elif url_exists(output):
+        filesystem, path = url_filesystem(output)
+        filesystem.rm(path)
 
 
-def _checked(journal: Journal, number: int) -> bytes:
-    record, path = journal.parts[number], journal.part(number)
-    content = path.read_bytes()
-    if len(content) != record.bytes or zlib.crc32(content) != record.crc:
-        raise ConfigError(f"{path}: is not the part that was written. Pass --restart to begin again.")
-    return content
+def _join_bytes(paths: Sequence[Path], target: Path) -> None:
+    with target.open("wb") as file:
+        for path in paths:
+            with path.open("rb") as part:
+                shutil.copyfileobj(part, file, 2**20)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def _write_parquet(journal: Journal, path: Path) -> None:
-    pa = import_pyarrow()
-    writer = None
-    try:
-        for number in range(len(journal.parts)):
-            table = pa.ipc.open_file(pa.BufferReader(_checked(journal, number))).read_all()
-            writer = writer or pa.parquet.ParquetWriter(path, table.schema)
-            if table.num_rows or len(journal.parts) == 1:
-                writer.write_table(table)
-    finally:
-        if writer is not None:
-            writer.close()
+def _join_parquet(paths: Sequence[Path], target: Path) -> None:
+    schema = parquet.read_schema(paths[0])
+    with target.open("wb") as file:
+        with parquet.ParquetWriter(file, schema, compression=PARQUET_COMPRESSION) as writer:
+            for group in _groups(paths):
+                writer.write_table(group, row_group_size=_GROUP_ROWS)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def _csv_header(names: Sequence[str], delimiter: str) -> bytes:
-    pa = import_pyarrow()
-    sink = pa.BufferOutputStream()
-    empty = pa.schema([(name, pa.string()) for name in names]).empty_table()
-    pa.csv.write_csv(empty, sink, pa.csv.WriteOptions(include_header=True, delimiter=delimiter))
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
+def _groups(paths: Sequence[Path]) -> Iterator[Any]:
+    """Row groups of a size that readers like, from the small ones of the parts."""
+    held: list[pa.Table] = []
+    for path in paths:
+        held.append(parquet.ParquetFile(path, pre_buffer=False).read(use_threads=False))
+        if sum(map(len, held)) >= _GROUP_ROWS or sum(table.nbytes for table in held) >= _GROUP_BYTES:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _move(temporary: Path, output: str) -> None:
+    if is_url(output):
+        filesystem, path = url_filesystem(output)
+        filesystem.put_file(str(temporary), f"{path}.tmp")
+        filesystem.mv(f"{path}.tmp", path)
+        return
+    target = Path(output)
+    os.replace(temporary, target)
+    sync_folder(target.absolute().parent)
+
+
+def _require_same(folder: Path, written: WrittenFile, output: str) -> None:
+    path = folder / written.name
+    if not path.exists() or checksum(path) != written:
+        raise JobError(output, f"the part {path} is missing, or not as it was committed. Pass --restart.")

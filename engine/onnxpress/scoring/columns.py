@@ -1,134 +1,123 @@
-"""The columns that scoring adds, and their names."""
+"""The answer's columns: which, under which names, and their values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Collection, Sequence
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from onnxpress.errors import ConfigError
-from onnxpress.scoring.formats import Kind, import_pyarrow, table_bytes
-from onnxpress.scoring.rows import Part
-from onnxpress.scoring.source import LINE
+from onnxpress.manifest import Manifest
+from onnxpress.predictions import accepted_labels
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+__all__ = ["AnswerColumn", "answer_fields", "answer_values", "plan_columns"]
 
-__all__ = ["Columns", "column_names", "part_bytes"]
+_HALF: Final = 0.5
+_TOP: Final = re.compile(r"top([1-9][0-9]*)")
+
+Kind = Literal["label", "score", "accepted", "probability", "top_label", "top_score"]
 
 
-class Columns(msgspec.Struct, frozen=True, kw_only=True):
-    """What to add to each row.
+class AnswerColumn(msgspec.Struct, frozen=True, kw_only=True):
+    """A column of the output that the job adds.
 
     Attributes:
-        labels: The model's.
-        top_k: How many labels with their scores, best first.
-        probabilities: Whether to add the score of every label.
-        names: What each added column is called in the output, by its plain name.
+        kind: What it holds.
+        wanted: The name that it would have.
+        name: The name that it has, no column of the input having it.
+        index: The label of a probability; the rank of a top label or score, from 0.
     """
 
-    labels: tuple[str, ...]
-    top_k: int
-    probabilities: bool
-    names: dict[str, str]
+    kind: Kind
+    wanted: str
+    name: str
+    index: int = 0
 
 
-def column_names(labels: Sequence[str], top_k: int, probabilities: bool, taken: Sequence[str]) -> dict[str, str]:
-    """The added columns by their plain names, and what they are called where the input has columns `taken`.
+def plan_columns(asked: Sequence[str] | None, manifest: Manifest, taken: Collection[str]) -> tuple[AnswerColumn, ...]:
+    """The columns for `asked`: label, score, probabilities, accepted, top3 (or another number).
 
-    `label`, `score`, `label_2`, `score_2` …, and `score_of_LABEL`; one that is taken gets `_predicted` behind it, as
-    often as it needs.
+    By default label and score; of a regression score, or its values where there are several. A name in `taken` gets
+    the first free suffix of _1, _2, ….
+
+    Raises:
+        ConfigError: There is no such column, or it means nothing for this model.
     """
-    plain = [name for rank in range(1, top_k + 1) for name in (_ranked("label", rank), _ranked("score", rank))]
-    plain += [f"score_of_{label}" for label in labels] if probabilities else []
-    used, names = set(taken), {}
-    for name in plain:
-        final = name
-        while final in used:
-            final += "_predicted"
-        used.add(final)
-        names[name] = final
-    return names
+    regression = manifest.activation == "identity"
+    if asked is None:
+        asked = (("score",) if len(manifest.labels) == 1 else ("probabilities",)) if regression else ("label", "score")
+    used, columns = set(taken), []
+    for kind, wanted, index in [column for item in asked for column in _expand(item, manifest, regression)]:
+        name, suffix = wanted, 0
+        while name in used:
+            suffix += 1
+            name = f"{wanted}_{suffix}"
+        used.add(name)
+        columns.append(AnswerColumn(kind=kind, wanted=wanted, name=name, index=index))
+    return tuple(columns)
 
 
-def part_bytes(
-    part: Part, scores: NDArray[np.float32], bad: Mapping[int, str], columns: Columns, kind: Kind, *, skip: bool
-) -> bytes:
-    """The rows of `part` with the added columns, as the bytes of a part of a `kind` file.
+def answer_fields(columns: Sequence[AnswerColumn]) -> list[pa.Field]:
+    """The types: text for a label, float for a score, a list of texts for accepted labels."""
+    types = {"label": pa.string(), "top_label": pa.string(), "accepted": pa.list_(pa.string())}
+    return [pa.field(column.name, types.get(column.kind, pa.float32())) for column in columns]
+
+
+def answer_values(
+    scores: NDArray[np.float32], columns: Sequence[AnswerColumn], manifest: Manifest, rows: Sequence[int | None]
+) -> list[pa.Array]:
+    """The values of each column.
 
     Args:
-        part: The rows.
-        scores: float32 [rows, labels].
-        bad: Places of rows that have none: their columns are null, or with `skip` they are left out.
-        columns: What to add.
-        kind: The output's.
-        skip: Whether bad rows are left out.
+        scores: As `Classifier.probabilities` gives them, [texts, labels].
+        columns: What is asked for.
+        manifest: The model's labels and thresholds.
+        rows: For each row of the output the text that it answers; None for a row without an answer.
     """
-    pa = import_pyarrow()
-    added = _added(scores, bad, columns)
-    keep = [place for place in range(part.table.num_rows) if not (skip and place in bad)]
-    if LINE in part.table.column_names and kind == "jsonl":
-        lines = part.table.column(LINE).to_pylist()
-        values = {name: column.to_pylist() for name, column in added.items()}
-        rows = (_line(lines[place], part, place, {name: v[place] for name, v in values.items()}) for place in keep)
-        return b"".join(rows)
-    table = _carried(part)
-    for name, column in added.items():
-        table = table.append_column(name, column)
-    table = table.take(pa.array(keep, pa.int64())) if len(keep) < table.num_rows else table
-    if kind != "jsonl":
-        return table_bytes(table, kind)
-    return b"".join(msgspec.json.encode(row) + b"\n" for row in table.to_pylist())
+    names = pa.array(manifest.labels, pa.string())
+    needs_order = any(column.kind.startswith("top") for column in columns)
+    order = np.argsort(-scores, axis=-1, kind="stable") if needs_order else scores.argmax(axis=-1)[:, None]
+    taken = pa.array(rows, pa.int64())
+
+    def values(column: AnswerColumn) -> Any:
+        if column.kind == "accepted":
+            thresholds = manifest.thresholds or (_HALF,) * len(manifest.labels)
+            accepted = accepted_labels(scores, manifest.labels, thresholds)
+            return pa.array([[label.label for label in row] for row in accepted], pa.list_(pa.string()))
+        if column.kind == "probability":
+            return pa.array(scores[:, column.index])
+        ranked = order[:, column.index]
+        if column.kind in ("label", "top_label"):
+            return names.take(pa.array(ranked))
+        return pa.array(scores[np.arange(len(scores)), ranked])
+
+    return [values(column).take(taken) for column in columns]
 
 
-def _added(scores: NDArray[np.float32], bad: Mapping[int, str], columns: Columns) -> dict[str, Any]:
-    """The added columns by their names in the output, null for the rows `bad`."""
-    pa = import_pyarrow()
-    ranked = np.argsort(-scores, axis=1, kind="stable")
-    rows = np.arange(len(scores))
-    missing = np.isin(rows, list(bad))
-    labels = np.array(columns.labels, dtype=object)
-    found: dict[str, Any] = {}
-    for rank in range(1, columns.top_k + 1):
-        best = ranked[:, rank - 1]
-        found[_ranked("label", rank)] = pa.array(labels[best], pa.string(), mask=missing)
-        found[_ranked("score", rank)] = pa.array(scores[rows, best], pa.float32(), mask=missing)
-    if columns.probabilities:
-        for index, label in enumerate(columns.labels):
-            found[f"score_of_{label}"] = pa.array(scores[:, index], pa.float32(), mask=missing)
-    return {columns.names[name]: values for name, values in found.items()}
-
-
-def _carried(part: Part) -> pa.Table:
-    """The input's own columns; those of JSON lines as pyarrow reads them."""
-    pa = import_pyarrow()
-    if LINE not in part.table.column_names:
-        return part.table
-    lines = part.table.column(LINE).to_pylist()
-    try:
-        return pa.Table.from_pylist([msgspec.json.decode(line) for line in lines])
-    except (pa.ArrowException, msgspec.DecodeError, AttributeError) as error:
+def _expand(item: str, manifest: Manifest, regression: bool) -> list[tuple[Kind, str, int]]:
+    labels = manifest.labels
+    top = _TOP.fullmatch(item)
+    if item not in ("label", "score", "accepted", "probabilities") and top is None:
+        raise ConfigError(f"columns must be of label, score, probabilities, accepted and top3, got {item!r}")
+    if item == "probabilities":
+        word = "value" if regression else "probability"
+        return [("probability", f"{word}_{label}", index) for index, label in enumerate(labels)]
+    if regression and (item != "score" or len(labels) > 1):
         raise ConfigError(
-            f"JSON lines from row {part.rows[0]} make no table ({' '.join(str(error).split())[:200]}). Write .jsonl."
-        ) from error
-
-
-def _line(line: bytes, part: Part, place: int, added: Mapping[str, object]) -> bytes:
-    try:
-        row = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        row = None
-    if not isinstance(row, dict):
-        row = {LINE: line.decode("utf-8", "replace")}
-    if taken := sorted(row.keys() & added.keys()):
-        raise ConfigError(
-            f"row {part.rows[place]} has a field {taken[0]!r} of its own, which the first rows have not. Rename it."
+            f"a regression has no column {item!r}; ask for score, or for probabilities where it has several"
         )
-    return msgspec.json.encode({**row, **added}) + b"\n"
-
-
-def _ranked(name: str, rank: int) -> str:
-    return name if rank == 1 else f"{name}_{rank}"
+    if item == "accepted":
+        if manifest.activation == "softmax" and manifest.thresholds is None:
+            raise ConfigError("this model accepts one label a text, the best; ask for label instead of accepted")
+        return [("accepted", "accepted", 0)]
+    if top is not None:
+        ranks = range(min(int(top[1]), len(labels)))
+        labelled: list[tuple[Kind, str, int]] = [("top_label", f"label_top{rank + 1}", rank) for rank in ranks]
+        scored: list[tuple[Kind, str, int]] = [("top_score", f"score_top{rank + 1}", rank) for rank in ranks]
+        return [column for pair in zip(labelled, scored, strict=True) for column in pair]
+    return [("label", "label", 0)] if item == "label" else [("score", "score", 0)]

@@ -1,191 +1,180 @@
-"""What is done, on the disk: parts that are whole, a journal that says so, and a lock."""
+"""What a job has committed: an append-only file whose every line carries its checksum.
+
+What stands behind a line that a crash has cut off, or that is damaged, is not believed: it is scored again.
+"""
 
 from __future__ import annotations
 
 import os
-import shutil
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 import msgspec
 
-from onnxpress.errors import ConfigError, MissingDependencyError
-from onnxpress.scoring.rows import BadRow
+from onnxpress.scoring.rows import Position
+from onnxpress.scoring.source import Layout
 
-__all__ = ["Header", "Journal", "PartRecord", "locked", "state_directory", "sync_directory"]
-
-_JOURNAL: Final = "journal"
-_LOCK: Final = "lock"
+__all__ = ["Header", "Journal", "PartRecord", "WrittenFile", "sync_folder"]
 
 
-class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What a part's bytes depend on: by a name that tells what has changed when one has."""
+class WrittenFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a part, as it was when it was committed."""
 
-    facts: dict[str, str]
+    name: str
+    bytes: int
+    crc32: int
 
 
-class PartRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A part that is on the disk.
+class PartRecord(msgspec.Struct, frozen=True, kw_only=True, tag="part"):
+    """A committed part.
 
     Attributes:
-        number: From 0.
+        part: Its index.
+        start, end: Where its rows lie in the input.
         rows: Rows read.
-        written: Rows of them in the part.
-        bytes, crc: Of the part's file.
-        labels: How often each label was the best, by its index.
-        bad: Rows that could not be classified.
+        scored: Rows classified.
+        rejected: Rows that could not be.
+        labels: How often each label was the best, by the label's index.
+        file: Its rows and answers.
+        rejects: What was rejected; None where nothing was.
     """
 
-    number: int
+    part: int
+    start: Position
+    end: Position
     rows: int
-    written: int
-    bytes: int
-    crc: int
+    scored: int
+    rejected: int
     labels: dict[int, int]
-    bad: list[BadRow]
+    file: WrittenFile
+    rejects: WrittenFile | None
 
 
-def state_directory(output: Path) -> Path:
-    """Where parts and journal lie until `output` is whole: a hidden directory beside it."""
-    return output.with_name(f".{output.name}.onnxpress")
+class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
+    """What a job began with.
 
-
-@contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Hold the lock of `output`, which ends with the process, however that ends.
-
-    Raises:
-        ConfigError: Another process holds it.
-        MissingDependencyError: filelock is not installed.
+    Attributes:
+        job: Names the folder of its parts, so that no late writer of another job meets them.
+        facts: What decides what the output is, by name.
+        layout: The input's columns.
     """
-    try:
-        import filelock
-    except ImportError as error:
-        raise MissingDependencyError("filelock", ("score",)) from error
-    path = output.with_name(f".{output.name}.{_LOCK}")
-    lock = filelock.FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise ConfigError(
-            f"{output}: is being written by another process. Wait for it, or choose another output."
-        ) from error
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        lock.release()
+
+    job: str
+    facts: dict[str, Any]
+    layout: Layout
+
+
+class BadRows(msgspec.Struct, frozen=True, kw_only=True, tag="bad_rows"):
+    """From here on bad rows are treated otherwise."""
+
+    choice: str
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True, tag="published"):
+    """The output is there; only clearing up is left."""
+
+
+_Entry = Header | PartRecord | BadRows | Published
 
 
 class Journal:
-    """The parts that are done. Appended to after each; every line bears its checksum, and is on the disk at return."""
+    """The journal at `path`, begun with its first entry; `open` reads one that is there.
 
-    def __init__(self, output: Path, header: Header, *, restart: bool) -> None:
-        """Open the journal of `output`, or begin one.
+    Attributes:
+        header: What the job began with.
+        parts: What it has committed, by index.
+        on_bad_row: What is done with bad rows now.
+        is_published: Whether the output is there.
+    """
 
-        Raises:
-            ConfigError: It was begun with another input, artifact or options; says which.
-        """
-        self.directory = state_directory(output)
-        if restart:
-            shutil.rmtree(self.directory, ignore_errors=True)
-        self.directory.mkdir(exist_ok=True)
-        sync_directory(self.directory.parent)
-        self._path = self.directory / _JOURNAL
-        lines, whole = _read_lines(self._path)
-        self.parts: list[PartRecord] = []
+    def __init__(self, path: Path, header: Header) -> None:
+        self._path = path
+        self._size = 0
         self.header = header
-        if lines:
-            self.header = msgspec.json.decode(lines[0], type=Header)
-            _require_same(output, self.header, header)
-            self.parts = _present(self.directory, [msgspec.json.decode(line, type=PartRecord) for line in lines[1:]])
-            if len(self.parts) + 1 < len(lines):
-                whole = sum(len(_framed(line)) for line in lines[: len(self.parts) + 1])
-        self._file = self._path.open("r+b" if self._path.exists() else "w+b")
-        self._file.truncate(whole if lines else 0)
-        self._file.seek(0, os.SEEK_END)
-        if not lines:
-            self._append(msgspec.json.encode(header))
-            sync_directory(self.directory)
+        self.parts: dict[int, PartRecord] = {}
+        self.on_bad_row = str(header.facts["on_bad_row"])
+        self.is_published = False
 
-    def commit(self, record: PartRecord, content: bytes) -> None:
-        """Put a part on the disk, and say so. Raises OSError with nothing said when the disk does not take it."""
-        final = self.part(record.number)
-        hidden = final.with_suffix(".new")
-        with hidden.open("wb") as file:
-            file.write(content)
+    @classmethod
+    def open(cls, path: Path) -> Journal | None:
+        """Read what is there up to the first line that is damaged or cut off, and drop the rest; None without any."""
+        if not path.exists():
+            return None
+        entries, size = [], 0
+        for line in path.read_bytes().splitlines(keepends=True):
+            if (entry := _decode(line)) is None:
+                break
+            entries.append(entry)
+            size += len(line)
+        if not entries or not isinstance(header := entries[0], Header):
+            return None
+        journal = cls(path, header)
+        journal._size = size
+        for entry in entries[1:]:
+            if isinstance(entry, PartRecord):
+                journal.parts[entry.part] = entry
+            elif isinstance(entry, BadRows):
+                journal.on_bad_row = entry.choice
+            elif isinstance(entry, Published):
+                journal.is_published = True
+        return journal
+
+    def commit(self, record: PartRecord) -> None:
+        """Add a part, whose files are on the disk; so is this when it returns."""
+        self._append(record)
+        self.parts[record.part] = record
+
+    def records(self) -> list[PartRecord]:
+        """The committed parts, in order."""
+        return [self.parts[part] for part in sorted(self.parts)]
+
+    def change_bad_rows(self, choice: str) -> None:
+        """From here on treat bad rows as `choice` says."""
+        self._append(BadRows(choice=choice))
+        self.on_bad_row = choice
+
+    def publish(self) -> None:
+        """Note that the output is there."""
+        self._append(Published())
+        self.is_published = True
+
+    def _append(self, entry: _Entry) -> None:
+        lines = _line(entry) if self._size else _line(self.header) + _line(entry)
+        with self._path.open("r+b" if self._size else "wb") as file:
+            file.truncate(self._size)  # what a full disk has left of a line
+            file.seek(self._size)
+            file.write(lines)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(hidden, final)
-        sync_directory(self.directory)
-        self._append(msgspec.json.encode(record))
-        self.parts.append(record)
-
-    def part(self, number: int) -> Path:
-        """The file of a part."""
-        return self.directory / f"part-{number:08d}"
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
-
-    def _append(self, line: bytes) -> None:
-        start = self._file.tell()
-        try:
-            self._file.write(_framed(line))
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError:
-            self._file.truncate(start)
-            raise
+        if not self._size:
+            sync_folder(self._path.parent)
+            sync_folder(self._path.absolute().parents[1])
+        self._size += len(lines)
 
 
-def sync_directory(path: Path) -> None:
-    """Put the names in the directory `path` on the disk, where the system has a way."""
-    if not hasattr(os, "O_DIRECTORY"):
+def sync_folder(path: Path) -> None:
+    """Put the names in the folder `path` on the disk, where the system can."""
+    if os.name == "nt":
         return
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _framed(line: bytes) -> bytes:
-    return b"%08x %s\n" % (zlib.crc32(line), line)
+def _line(entry: _Entry) -> bytes:
+    body = msgspec.json.encode(entry)
+    return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
-def _read_lines(path: Path) -> tuple[list[bytes], int]:
-    """The lines that are whole, from the first on, and how many bytes they are."""
-    lines: list[bytes] = []
-    whole = 0
-    content = path.read_bytes() if path.exists() else b""
-    for line in content.splitlines(keepends=True):
-        if _framed(line[9:-1]) != line:
-            break
-        lines.append(line[9:-1])
-        whole += len(line)
-    return lines, whole
-
-
-def _present(directory: Path, records: Sequence[PartRecord]) -> list[PartRecord]:
-    """The records whose parts are there, in order, up to the first that is not."""
-    kept: list[PartRecord] = []
-    for record in records:
-        path = directory / f"part-{record.number:08d}"
-        if record.number != len(kept) or not path.is_file() or path.stat().st_size != record.bytes:
-            break
-        kept.append(record)
-    return kept
-
-
-def _require_same(output: Path, held: Header, wanted: Header) -> None:
-    changed = [name for name in {**held.facts, **wanted.facts} if held.facts.get(name) != wanted.facts.get(name)]
-    if changed:
-        raise ConfigError(
-            f"{output}: {len(changed)} of what its finished parts were made with changed since: {', '.join(changed)}. "
-            "Pass --restart to begin again, or choose another output."
-        )
+def _decode(line: bytes) -> _Entry | None:
+    checksum, _, body = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(body):
+        return None
+    try:
+        entry: _Entry = msgspec.json.decode(body, type=_Entry)
+        return entry
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

@@ -1,73 +1,83 @@
-"""Some rows of the input, with all their columns."""
+"""What travels from the readers to the writers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import msgspec
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+from onnxpress.encoder import Text
 
-__all__ = ["BadRow", "Part", "texts_of"]
+__all__ = ["Carried", "Chunk", "PartEnd", "Position", "Problem", "Unscored"]
+
+Carried: TypeAlias = Any
+"""Rows as they were read: a pyarrow.RecordBatch, or a list of the JSON objects of JSONL that is written to JSONL."""
 
 
-class BadRow(msgspec.Struct, frozen=True):
-    """A row that cannot be classified.
+class Position(msgspec.Struct, frozen=True):
+    """A place between two rows of the input.
 
     Attributes:
-        file: Name of its file.
-        row: Its number in the file, from 1; a header is no row.
-        reason: Why not.
+        file: Index of the file.
+        offset: Where the next row begins in it: bytes once decompressed, or rows of a Parquet file.
+        row: Rows of the file before it.
     """
 
-    file: str
-    row: int
-    reason: str
+    file: int = 0
+    offset: int = 0
+    row: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Rows that are scored and committed together.
+class Problem:
+    """Why a row cannot be scored; `raw` is what was read, where it could not be taken apart into columns."""
+
+    reason: str
+    raw: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive rows of one file, classified together.
 
     Attributes:
-        number: From 0.
-        table: All their columns.
-        files: The file of each row, by index into the input's files.
-        rows: The number of each row in its file, from 1.
-        broken: Why a row could not even be read, by its place in the part.
+        start, end: Where they lie.
+        texts: What to classify, by row; None where `problems` says why there is none.
+        carried: The rows.
+        problems: What was found wrong while reading, by index into the rows.
+        share: Share of the whole input that is read after them; None where its size is not known.
     """
 
-    number: int
-    table: pa.Table
-    files: Sequence[int]
-    rows: Sequence[int]
-    broken: Mapping[int, str]
+    start: Position
+    end: Position
+    texts: list[Text | None]
+    carried: Carried
+    problems: dict[int, Problem]
+    share: float | None
 
 
-def texts_of(
-    part: Part, text_column: str, pair_column: str | None, reject: Callable[[Sequence[Any]], Mapping[int, str]]
-) -> tuple[list[Any], dict[int, str]]:
-    """The texts of `part`, and why those that cannot be classified cannot, by place; an empty text in their place.
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """A checked chunk of the part with the index `part`.
 
-    Args:
-        part: The rows.
-        text_column: The column of texts.
-        pair_column: The column of second texts, if they are pairs.
-        reject: Says which of some texts cannot be classified, by place.
+    Attributes:
+        kept: Indices of the rows that are classified.
+        texts: Those rows' texts.
+        problems: Every row that is not, by index.
     """
-    columns = [part.table.column(text_column).to_pylist()]
-    if pair_column is not None:
-        columns.append(part.table.column(pair_column).to_pylist())
-    bad = dict(part.broken)
-    texts: list[Any] = []
-    for place, values in enumerate(zip(*columns, strict=True)):
-        if place not in bad and (wrong := next((v for v in values if not isinstance(v, str)), "")) != "":
-            bad[place] = "the text is null" if wrong is None else f"the text is of type {type(wrong).__name__}"
-        texts.append("" if place in bad else values if pair_column is not None else values[0])
-    for place, reason in reject(texts).items():
-        bad.setdefault(place, reason)
-        texts[place] = ""
-    return texts, bad
+
+    part: int
+    chunk: Chunk
+    kept: list[int]
+    texts: list[Text]
+    problems: dict[int, Problem]
+
+
+@dataclass(frozen=True, slots=True)
+class PartEnd:
+    """After the last chunk of a part."""
+
+    part: int
+    start: Position
+    end: Position

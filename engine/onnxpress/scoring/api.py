@@ -1,0 +1,109 @@
+"""`onnxpress.score`: imports pyarrow only when it is called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from os import PathLike, fspath
+from threading import Event
+
+from onnxpress.extras import require
+from onnxpress.scoring.options import Engine, Format, OnBadRow, ScoreOptions
+from onnxpress.scoring.summary import Progress, ScoreSummary
+
+__all__ = ["score"]
+
+
+def score(
+    artifact: str | PathLike[str],
+    input: str | PathLike[str],
+    output: str | PathLike[str],
+    *,
+    text_column: str = "text",
+    pair_column: str | None = None,
+    columns: Sequence[str] | None = None,
+    input_format: Format | None = None,
+    output_format: Format | None = None,
+    on_bad_row: OnBadRow = "error",
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    max_characters: int = 100_000,
+    restart: bool = False,
+    engine: Engine = "local",
+    workers: int = 1,
+    gpus_per_worker: float = 0,
+    ray_address: str | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    stop: Event | None = None,
+) -> ScoreSummary:
+    """Classify every row of files into files with the answers beside; a call that was killed is gone on with.
+
+    docs/scoring.md describes formats, guarantees and the state that is kept beside the output meanwhile.
+
+    Args:
+        artifact: As `load` takes it.
+        input: CSV, TSV, JSONL (also .gz and .zst) or Parquet: a file, a glob, a directory of such files, a URL that
+            fsspec opens, or "-" for standard input.
+        output: A file of one of these formats, by its name; or a directory, of part files. It appears once whole.
+        text_column: The column to classify.
+        pair_column: The second text of a sentence pair.
+        columns: What to add: of "label", "score", "probabilities", "accepted" and "top3" (any number); None for
+            label and score, or a regression's values.
+        input_format: "csv", "tsv", "jsonl" or "parquet"; None for what the names tell.
+        output_format: The same; of a directory, the input's by default.
+        on_bad_row: What becomes of a row that cannot be classified: "error" ends with BadRowError; "null" keeps it
+            without an answer, "skip" leaves it out, and both note it in `output`.rejected.jsonl with the reason.
+        device: As `load` takes it.
+        precision: As `load` takes it.
+        threads: CPU threads, of each worker; None for all that this process may use, or 1 with Ray.
+        max_characters: Characters a text may have; a longer one makes its row bad.
+        restart: Whether to begin again, and replace `output`.
+        engine: "local", or "ray" for Ray Data.
+        workers: Ray actors, each with an engine.
+        gpus_per_worker: GPUs of each.
+        ray_address: A Ray cluster that runs; None for a local one.
+        on_progress: Called after each chunk of rows, by another thread.
+        stop: Set it to end after the part in hand, with JobStoppedError.
+
+    Raises:
+        BadRowError: A row cannot be classified, with on_bad_row="error".
+        JobChangedError: Parts are committed, of another input, artifact, engine or setting.
+        JobLockedError: Another run works on `output`.
+        JobError: `output` cannot be written, or is not what a job has written.
+        JobStoppedError: `stop` was set.
+        OutputExistsError: There is such an `output`, and no job to go on with.
+        ArtifactError, ConfigError, DeviceUnavailableError, MissingDependencyError: As `load`; or a setting is outside
+            its range, or the input cannot be read.
+    """
+    options = ScoreOptions(
+        text_column=text_column,
+        pair_column=pair_column,
+        columns=None if columns is None else tuple(columns),
+        input_format=input_format,
+        output_format=output_format,
+        on_bad_row=on_bad_row,
+        device=device,
+        precision=precision,
+        threads=threads,
+        max_characters=max_characters,
+        restart=restart,
+        engine=engine,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        ray_address=ray_address,
+    )
+    require(("pyarrow", "fsspec"), extra="score")
+    if engine == "ray":
+        require(("ray",), extra="ray")
+    from onnxpress.scoring.job import run_job
+
+    return run_job(
+        fspath(artifact),
+        fspath(input),
+        fspath(output),
+        options,
+        stdin=sys.stdin.buffer,
+        on_progress=on_progress or (lambda progress: None),
+        stop=stop or Event(),
+    )

@@ -1,0 +1,78 @@
+"""What a scoring job is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from onnxpress.errors import ConfigError
+
+__all__ = ["STDIN", "Compression", "Engine", "Format", "OnBadRow", "ScoreOptions", "format_of"]
+
+Format = Literal["csv", "tsv", "jsonl", "parquet"]
+Compression = Literal["gzip", "zstd"]
+OnBadRow = Literal["error", "null", "skip"]
+Engine = Literal["local", "ray"]
+
+STDIN: Final = "-"
+
+_FORMATS: Final[dict[str, Format]] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
+_COMPRESSIONS: Final[dict[str, Compression]] = {".gz": "gzip", ".zst": "zstd"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreOptions:
+    """The settings of `onnxpress.score`, which describes them; refuses those outside their range."""
+
+    text_column: str = "text"
+    pair_column: str | None = None
+    columns: tuple[str, ...] | None = None
+    input_format: Format | None = None
+    output_format: Format | None = None
+    on_bad_row: OnBadRow = "error"
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    max_characters: int = 100_000
+    restart: bool = False
+    engine: Engine = "local"
+    workers: int = 1
+    gpus_per_worker: float = 0
+    ray_address: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("input_format", self.input_format, (None, *get_args(Format))),
+            ("output_format", self.output_format, (None, *get_args(Format))),
+            ("on_bad_row", self.on_bad_row, get_args(OnBadRow)),
+            ("engine", self.engine, get_args(Engine)),
+        ):
+            if value not in choices:
+                raise ConfigError(f"{name} must be {' or '.join(c for c in choices if c)}, got {value!r}")
+        for name, number in (
+            ("threads", self.threads),
+            ("max_characters", self.max_characters),
+            ("workers", self.workers),
+        ):
+            if number is not None and number < 1:
+                raise ConfigError(f"{name} must be at least 1, got {number}")
+        if not 0 <= self.gpus_per_worker < float("inf"):
+            raise ConfigError(f"gpus_per_worker must be at least 0, got {self.gpus_per_worker}")
+        if self.engine == "local" and (self.workers, self.gpus_per_worker, self.ray_address) != (1, 0, None):
+            raise ConfigError("workers, gpus_per_worker and ray_address are for engine='ray'")
+
+
+def format_of(name: str) -> tuple[Format | None, Compression | None]:
+    """The format and the compression that a file's name tells; None where it tells none."""
+    stem, _, last = name.lower().rpartition(".")
+    compression = _COMPRESSIONS.get(f".{last}")
+    if compression is not None:
+        last = stem.rpartition(".")[2]
+    found = _FORMATS.get(f".{last}")
+    return (found, None) if found == "parquet" else (found, compression if found else None)

@@ -1,0 +1,149 @@
+"""Writing a part: to a temporary name, to the disk, and only then under its own."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+from uuid import uuid4
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from onnxpress.scoring.columns import answer_fields, answer_values
+from onnxpress.scoring.journal import PartRecord, WrittenFile, sync_folder
+from onnxpress.scoring.options import Compression, Format
+from onnxpress.scoring.plan import Plan
+from onnxpress.scoring.rows import PartEnd, Unscored
+from onnxpress.scoring.sink import json_objects, open_sink
+
+__all__ = ["PartWriter", "checksum", "part_is_there"]
+
+_BLOCK: Final = 2**20
+
+
+class PartWriter:
+    """One part; `commit` or `discard` ends it."""
+
+    def __init__(self, plan: Plan, part: int) -> None:
+        self._plan, self._part = plan, part
+        self._path = plan.parts / f"part-{part:06}{_suffix(plan.format, plan.compression)}"
+        self._rejects_path = plan.rejects / f"part-{part:06}.jsonl"
+        self._temporary = _temporary_name(self._path)
+        self._rejects: list[bytes] = []
+        self._rows = self._scored = 0
+        self._labels = np.zeros(len(plan.manifest.labels), dtype=np.int64)
+        self._stack = ExitStack()
+        self._file: BinaryIO = self._stack.enter_context(self._temporary.open("wb"))
+        schema = None if plan.source.layout.schema is None else plan.source.layout.arrow()
+        self._write = self._stack.enter_context(
+            open_sink(
+                self._file,
+                plan.format,
+                plan.compression,
+                schema,
+                answer_fields(plan.columns),
+                header=plan.is_folder or part == 0,
+            )
+        )
+
+    def write(self, rows: Unscored, scores: NDArray[np.float32]) -> None:
+        """Add a chunk and the scores of its kept rows, [kept, labels]."""
+        total = len(rows.chunk.texts)
+        places: list[int | None] = [None] * total
+        for place, row in enumerate(rows.kept):
+            places[row] = place
+        carried = rows.chunk.carried
+        if self._plan.on_bad_row == "skip" and rows.problems:
+            is_batch = isinstance(carried, pa.RecordBatch)
+            carried = carried.take(pa.array(rows.kept, pa.int64())) if is_batch else [carried[row] for row in rows.kept]
+            places = list(range(len(rows.kept)))
+        self._write(carried, answer_values(scores, self._plan.columns, self._plan.manifest, places))
+        self._rows += total
+        self._scored += len(rows.kept)
+        self._labels += np.bincount(scores.argmax(axis=-1), minlength=len(self._labels))
+        self._rejects += [self._rejected(rows, row) for row in sorted(rows.problems)]
+
+    def commit(self, end: PartEnd) -> PartRecord:
+        """Put the part on the disk under its name."""
+        self._stack.close()
+        rejects = None
+        if self._rejects:
+            temporary = _temporary_name(self._rejects_path)
+            temporary.write_bytes(b"".join(self._rejects))
+            rejects = _publish(temporary, self._rejects_path)
+        counts = {} if self._plan.manifest.activation == "identity" else enumerate(self._labels.tolist())
+        return PartRecord(
+            part=self._part,
+            start=end.start,
+            end=end.end,
+            rows=self._rows,
+            scored=self._scored,
+            rejected=self._rows - self._scored,
+            labels={index: count for index, count in dict(counts).items() if count},
+            file=_publish(self._temporary, self._path),
+            rejects=rejects,
+        )
+
+    def discard(self) -> None:
+        """Leave nothing of the part."""
+        with suppress(OSError, pa.ArrowException):  # a full disk has been told already
+            self._stack.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _rejected(self, rows: Unscored, row: int) -> bytes:
+        problem, start = rows.problems[row], rows.chunk.start
+        told: dict[str, Any] = {
+            "file": self._plan.source.files[start.file].name,
+            "row": start.row + row + 1,
+            "reason": problem.reason,
+        }
+        if problem.raw is not None:
+            told["raw"] = problem.raw
+        else:
+            carried = rows.chunk.carried
+            is_batch = isinstance(carried, pa.RecordBatch)
+            told["values"] = msgspec.Raw(json_objects(carried.slice(row, 1))[0] if is_batch else carried[row])
+        return msgspec.json.encode(told) + b"\n"
+
+
+def _suffix(kind: Format, compression: Compression | None) -> str:
+    """What the name of such a file ends with."""
+    return f".{kind}" + {None: "", "gzip": ".gz", "zstd": ".zst"}[compression]
+
+
+def part_is_there(plan: Plan, record: PartRecord) -> bool:
+    """Whether the part's files are there with their sizes; their content is checked in the end."""
+    files = [(plan.parts, record.file)] + ([(plan.rejects, record.rejects)] if record.rejects is not None else [])
+    for folder, file in files:
+        path = folder / file.name
+        if not path.is_file() or path.stat().st_size != file.bytes:
+            return False
+    return True
+
+
+def checksum(path: Path) -> WrittenFile:
+    """What the file at `path` is."""
+    found, size = 0, 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            found = zlib.crc32(block, found)
+            size += len(block)
+    return WrittenFile(name=path.name, bytes=size, crc32=found)
+
+
+def _temporary_name(path: Path) -> Path:
+    """A name beside `path` that no other writer takes."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{uuid4().hex}.tmp")
+
+
+def _publish(temporary: Path, path: Path) -> WrittenFile:
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+    return checksum(path)

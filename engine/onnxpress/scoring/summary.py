@@ -1,0 +1,51 @@
+"""What a scoring job tells: while it runs, and at its end."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["Progress", "ScoreSummary"]
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a job is.
+
+    Attributes:
+        rows: Rows read and done, those of earlier runs included.
+        resumed: Those of earlier runs.
+        share: Share of the input that is read, 0 to 1; None where its size or the place in it is not known.
+    """
+
+    rows: int
+    resumed: int
+    share: float | None
+
+
+class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job did.
+
+    Attributes:
+        output: The file or directory that was written.
+        rows: Rows of the input.
+        scored: Rows that were classified.
+        rejected: Rows that could not be.
+        rejected_file: Where those are kept with the reason; None where there were none.
+        labels: How often each label was the best; empty for a regression.
+        columns: The name that each answer column has in the output, by what it holds.
+        parts: Parts that were committed.
+        resumed: Rows that earlier runs had committed.
+        seconds: What this run took.
+        rows_per_second: Rows of this run in these seconds.
+    """
+
+    output: str
+    rows: int
+    scored: int
+    rejected: int
+    rejected_file: str | None
+    labels: dict[str, int]
+    columns: dict[str, str]
+    parts: int
+    resumed: int
+    seconds: float
+    rows_per_second: float
