@@ -39,7 +39,7 @@ def test_bad_rows_are_kept_aside_with_the_reason(artifact: Path, tmp_path: Path,
     for part, reason in zip(
         (
             "null in column 'text'",
-            "null in column",
+            "has no 'text'",
             "of type int",
             "is not JSON",
             "list, not an object",

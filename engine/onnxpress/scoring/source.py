@@ -97,6 +97,9 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         problems = {index: row.problem for index, row in enumerate(run.rows) if row.problem is not None}
         if self.format == "jsonl":
             objects = [cast("JsonRow", row.values).members if row.values else {} for row in run.rows]
+            for name in (self.text_column, *([self.pair_column] if self.pair_column else [])):
+                absent = (index for index, found in enumerate(objects) if name not in found)
+                problems = {index: Problem(f"has no {name!r}") for index in absent} | problems
             first = [found.get(self.text_column) for found in objects]
             second = [found.get(self.pair_column) for found in objects] if self.pair_column else None
             carried: Carried
