@@ -40,7 +40,7 @@ def run(
     precision: Annotated[
         str, typer.Option(help="The artifact's variants, by commas: fp32, fp16, int8; or all.")
     ] = "fp32",
-    blocks: Annotated[int, typer.Option(help="Blocks of two turns of each system.")] = 5,
+    blocks: Annotated[int, typer.Option(help="Blocks of two turns of each system.")] = 6,
     requests: Annotated[int, typer.Option(help="Single requests a turn.")] = 200,
     loads: Annotated[
         str, typer.Option(help="Arrival rates, as shares of offline throughput; or none.")

@@ -19,6 +19,7 @@ __all__ = [
     "Metric",
     "block_figures",
     "compare_systems",
+    "compare_with_itself",
     "compare_with_peers",
 ]
 
@@ -67,12 +68,19 @@ METRICS: Final[dict[str, Metric]] = {
 }
 
 
-def compare_systems(metric: str, system: SystemResult, peer: SystemResult) -> Comparison:
+def compare_systems(metric: str, system: SystemResult, peer: SystemResult, *, confidence: float = 0.95) -> Comparison:
     """`system` against `peer` in `metric`; above 1 the first is better."""
     figures = METRICS[metric].figures
-    return Comparison(
-        metric=metric, system=system.spec.name, peer=peer.spec.name, ratio=paired_ratio(figures(peer), figures(system))
-    )
+    ratio = paired_ratio(figures(peer), figures(system), confidence=confidence)
+    return Comparison(metric=metric, system=system.spec.name, peer=peer.spec.name, ratio=ratio)
+
+
+def compare_with_itself(system: SystemResult, control: SystemResult) -> list[Comparison]:
+    """The A/A control: `control` is the same system in another process.
+
+    Two metrics are looked at, each with a 97.5 % interval, so that a sound run is void once in twenty.
+    """
+    return [compare_systems(metric, system, control, confidence=0.975) for metric in (THROUGHPUT, SINGLE)]
 
 
 def compare_with_peers(results: Sequence[SystemResult]) -> list[Comparison]:

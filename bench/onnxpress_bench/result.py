@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 RESULT_SCHEMA_VERSION: Final = 2
+_LEAST_BLOCKS: Final = 6
 
 
 class TextFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,8 +186,13 @@ class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_void(self) -> bool:
-        """Whether the machine told a system from itself."""
-        return any(comparison.ratio.excludes_one for comparison in self.control)
+        """Whether the machine told a system from itself; False where `is_judged` is."""
+        return self.is_judged and any(comparison.ratio.excludes_one for comparison in self.control)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether there are blocks enough for the control: of fewer than 6, all lie on one side of 1 too often."""
+        return all(comparison.ratio.pairs >= _LEAST_BLOCKS for comparison in self.control)
 
 
 def describe_texts(texts: Sequence[Text], tokens: Sequence[int]) -> TextFacts:

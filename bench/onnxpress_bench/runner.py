@@ -19,7 +19,7 @@ from onnxpress.artifact import Artifact, open_artifact
 from onnxpress.errors import ConfigError
 from onnxpress.examples import Example, read_examples, require_labels
 from onnxpress.machine import describe_machine, vector_extensions
-from onnxpress_bench.compare import SINGLE, THROUGHPUT, compare_systems, compare_with_peers
+from onnxpress_bench.compare import compare_with_itself, compare_with_peers
 from onnxpress_bench.conditions import Watch
 from onnxpress_bench.environments import EnvironmentFailedError, environment_python
 from onnxpress_bench.flops import encoder_flops
@@ -123,7 +123,7 @@ def run_benchmark(
         model_flops=encoder_flops(json.loads((artifact / "config.json").read_text()), tokens),
         systems=measured,
         skipped=skipped,
-        control=[compare_systems(metric, measured[0], beside) for metric in (THROUGHPUT, SINGLE)],
+        control=compare_with_itself(measured[0], beside),
         comparisons=compare_with_peers(measured),
     )
 

@@ -43,7 +43,7 @@ class SampleSizes(msgspec.Struct, frozen=True, kw_only=True):
         sweep_batches: Batch sizes to sweep.
     """
 
-    blocks: int = 5
+    blocks: int = 6
     requests: int = 200
     texts_per_query: int = 8
     loads: tuple[float, ...] = (0.3, 0.5, 0.7, 0.9)

@@ -51,6 +51,8 @@ def words_of(result: BenchResult) -> list[str]:
     control = ", ".join(f"{found.metric} {_interval(found.ratio)}" for found in result.control)
     stolen = "" if conditions.stolen is None else f", {conditions.stolen:.1%} stolen"
     void = " VOID: the machine told a system from itself; measure again with more blocks." if result.is_void else ""
+    if not result.is_judged:
+        void = " Too few blocks to judge by; 6 are the least."
     facts = (
         f"{machine.cpu}, {machine.cpus} CPUs ({', '.join(machine.simd)}), governor {conditions.governor}, load "
         f"{conditions.load_before:.1f} before{stolen}; {result.gemm_flops / 1e9:.0f} GFLOP/s in large fp32 products; "

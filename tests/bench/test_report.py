@@ -59,7 +59,7 @@ def test_colours_are_the_pages(page: str) -> None:
 
 
 def test_a_void_result_says_so(result: BenchResult) -> None:
-    ratio = msgspec.structs.replace(result.control[0].ratio, low=1.01, value=1.05, high=1.1)
+    ratio = msgspec.structs.replace(result.control[0].ratio, low=1.01, value=1.05, high=1.1, pairs=6)
     void = msgspec.structs.replace(result, control=[msgspec.structs.replace(result.control[0], ratio=ratio)])
     assert "Void: the machine told a system from itself." in report([("void.json", void)])
 

@@ -83,6 +83,7 @@ def test_the_engine_was_measured_beside_itself(result: BenchResult) -> None:
         ("throughput", "control", 2),
         ("single request, p50", "control", 2),
     ]
+    assert not result.is_judged and not result.is_void  # by 2 blocks
     assert "control" not in [system.spec.name for system in result.systems]
 
 
@@ -165,7 +166,7 @@ def test_a_system_whose_labels_differ_is_flagged(result: BenchResult) -> None:
 
 
 def test_a_void_run_says_so(result: BenchResult) -> None:
-    ratio = msgspec.structs.replace(result.control[0].ratio, low=1.01, value=1.05, high=1.1)
+    ratio = msgspec.structs.replace(result.control[0].ratio, low=1.01, value=1.05, high=1.1, pairs=6)
     void = msgspec.structs.replace(result, control=[msgspec.structs.replace(result.control[0], ratio=ratio)])
     assert void.is_void
     console = Console(width=180, record=True, file=io.StringIO())

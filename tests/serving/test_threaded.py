@@ -136,9 +136,7 @@ def test_or_lets_its_callers_wait(classifier: onnxpress.Classifier, gate: Gate) 
     assert metrics.requests == {"answered": 4, "failed": 0, "refused": 0, "expired": 0, "cancelled": 1}
 
 
-def test_a_large_one_that_leaves_the_line_lets_those_behind_it_in(
-    classifier: onnxpress.Classifier, gate: Gate
-) -> None:
+def test_a_large_one_that_leaves_the_line_lets_those_behind_it_in(classifier: onnxpress.Classifier, gate: Gate) -> None:
     with ThreadedClassifier(classifier, max_tokens=9, when_full="wait") as service:
         first = busy(service, gate)
         inside, large, small = (service.submit(text) for text in (FIVE, FIVE, FOUR))

@@ -66,6 +66,10 @@ class ScoreOptions:
             raise ConfigError(f"gpus_per_worker must be at least 0, got {self.gpus_per_worker}")
         if self.engine == "local" and (self.workers, self.gpus_per_worker, self.ray_address) != (1, 0, None):
             raise ConfigError("workers, gpus_per_worker and ray_address are for engine='ray'")
+        if self.engine == "ray" and self.device not in ("auto", "cpu", "cuda"):
+            raise ConfigError(f"device must be auto, cpu or cuda on Ray, which chooses the GPU, got {self.device!r}")
+        if self.engine == "ray" and self.device == "cuda" and not self.gpus_per_worker:
+            raise ConfigError("device='cuda' on Ray needs gpus_per_worker above 0, got 0")
 
 
 def format_of(name: str) -> tuple[Format | None, Compression | None]:

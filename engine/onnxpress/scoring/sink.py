@@ -160,8 +160,8 @@ def _encode(value: object) -> bytes:
 
 
 def _python_values(column: pa.Array) -> list[object]:
-    if _counts_nanoseconds(column.type):  # Python's own types do not
-        column = column.cast(pa.string())
+    if (kind := _without_nanoseconds(column.type)) != column.type:  # which Python's own types do not count
+        column = column.cast(kind)
     try:
         return list(column.to_pylist())
     except UnicodeDecodeError:
@@ -171,6 +171,13 @@ def _python_values(column: pa.Array) -> list[object]:
         ]
 
 
-def _counts_nanoseconds(kind: pa.DataType) -> bool:
+def _without_nanoseconds(kind: pa.DataType) -> pa.DataType:
+    """`kind` with text in place of times that count nanoseconds, at any depth of structs and lists."""
     is_time = pa.types.is_timestamp(kind) or pa.types.is_time64(kind) or pa.types.is_duration(kind)
-    return bool(is_time and kind.unit == "ns")
+    if is_time and kind.unit == "ns":
+        return pa.string()
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_without_nanoseconds(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_without_nanoseconds(kind.value_type)))
+    return kind
