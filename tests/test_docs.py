@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -49,6 +51,30 @@ def test_the_passes_page_names_every_pass() -> None:
 
     named = re.findall(r"^\| `(\w+)`", (ROOT / "docs/passes.md").read_text(), re.MULTILINE)
     assert named == [*COMMON, *PORTABLE, *CPU, *PACKED]
+
+
+def test_the_benchmarks_page_names_every_peer() -> None:
+    from onnxpress_bench.peers import PEERS
+
+    page = (ROOT / "docs/benchmarks.md").read_text()
+    named = [
+        name for row in re.findall(r"^\| (`[^|]+) \|", page, re.MULTILINE) for name in re.findall(r"`([\w-]+)`", row)
+    ]
+    assert sorted(named) == sorted(PEERS)
+
+
+def test_the_workflow_uses_options_that_exist() -> None:
+    workflow = yaml.safe_load((ROOT / "examples/performance.yml").read_text())
+    (command,) = [step["run"] for step in workflow["jobs"]["gate"]["steps"] if "bench compare" in step.get("run", "")]
+    shown = subprocess.run(
+        [sys.executable, "-m", "onnxpress", "bench", "compare", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"COLUMNS": "200"},
+    ).stdout
+    options = re.findall(r"--[\w-]+", command)
+    assert len(options) == 5 and all(option in shown for option in options)
 
 
 def test_commands_shown_exist() -> None:
