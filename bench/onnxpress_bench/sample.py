@@ -76,7 +76,7 @@ def take_samples(
     on_step: Callable[[str], None] = lambda _: None,
     watch: Watch | None = None,
 ) -> tuple[list[Sampled], list[Skipped]]:
-    """Measure `systems` on `texts`; those that cannot be started are skipped, with the reason.
+    """Measure `systems` on `texts`; peers that cannot be started, or fail later, are skipped, with the reason.
 
     Every system answers all texts once, which warms it, and then single ones until their latency has come to rest. Then
     come the blocks: in each, the systems take turns in random order and once more in the reverse order, so that what
@@ -85,7 +85,7 @@ def take_samples(
 
     Raises:
         ClockJumpError: As `watch` tells.
-        SystemFailedError: A system that had started failed.
+        SystemFailedError: The engine had started, and failed.
     """
     watch = watch or Watch()
     order = random.Random(_SEED)
@@ -107,22 +107,26 @@ def take_samples(
         for block in range(sizes.blocks):
             names = order.sample(list(held), len(held))
             for turn, name in enumerate([*names, *reversed(names)]):
-                on_step(f"block {block + 1} of {sizes.blocks}: {name}")
-                _take_turn(workers[name], held[name], sizes, seed=1 + 2 * block + (turn >= len(names)))
+                if name not in held:  # failed in this block
+                    continue
+                with _kept(held, name, skipped) as sampled:
+                    on_step(f"block {block + 1} of {sizes.blocks}: {name}")
+                    _take_turn(workers[name], sampled, sizes, seed=1 + 2 * block + (turn >= len(names)))
                 watch.check_clock()
-        for name, worker in workers.items():  # before longer texts are asked, which take more memory
-            held[name].described = worker.ask(Describe())
         for name in order.sample(list(held), len(held)):
-            on_step(f"loads and lengths: {name}")
-            _take_others(workers[name], held[name], len(texts), sizes, sweeps)
+            with _kept(held, name, skipped) as sampled:
+                on_step(f"loads and lengths: {name}")
+                sampled.described = workers[name].ask(Describe())  # before longer texts, which take more memory
+                _take_others(workers[name], sampled, len(texts), sizes, sweeps)
             watch.check_clock()
     pythons = {spec.name: python for spec, python in systems}
     for number in range(sizes.cold_starts):
         for name in order.sample(list(held), len(held)):
-            on_step(f"cold start {number + 1} of {sizes.cold_starts}: {name}")
-            begin = time.perf_counter_ns()
-            with Worker(name, pythons[name], (held[name].spec, texts[:1])):
-                held[name].cold_start_ns.append(time.perf_counter_ns() - begin)
+            with _kept(held, name, skipped) as sampled:
+                on_step(f"cold start {number + 1} of {sizes.cold_starts}: {name}")
+                begin = time.perf_counter_ns()
+                with Worker(name, pythons[name], (sampled.spec, texts[:1])):
+                    sampled.cold_start_ns.append(time.perf_counter_ns() - begin)
     return [held[spec.name] for spec, _ in systems if spec.name in held], skipped
 
 
@@ -189,6 +193,18 @@ def _measure(worker: Worker, sampled: Sampled, load: Load, seed: int) -> None:
     samples = worker.ask(Ask(msgspec.structs.replace(load, seed=seed))).samples
     if samples is not None:
         sampled.turns.setdefault(load, []).append(samples)
+
+
+@contextmanager
+def _kept(held: dict[str, Sampled], name: str, skipped: list[Skipped]) -> Iterator[Sampled]:
+    """What was measured of `name`; when it fails and is a peer, it is dropped from `held` and skipped."""
+    try:
+        yield held[name]
+    except SystemFailedError as error:
+        if held[name].spec.kind == "engine":
+            raise
+        del held[name]
+        skipped.append(Skipped(name=name, reason=error.reason))
 
 
 @contextmanager

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import onnxpress
 from onnxpress_bench.load import Load, generate_load
 from onnxpress_bench.systems.batches import BatchedSystem, BatchServing, batches_by_length
-from onnxpress_bench.systems.spec import Text
+from onnxpress_bench.systems.build import build
+from onnxpress_bench.systems.spec import SystemSpec, Text
 
 TEXTS: list[Text] = [f"text {number}" for number in range(20)]
 PAUSE = 0.002
@@ -96,6 +99,31 @@ def test_a_system_that_fails_ends_the_load() -> None:
 
     with pytest.raises(OSError, match="no such thing"):
         generate_load(Broken(), TEXTS, Load(scenario="single-stream", queries=5))
+
+
+def test_a_service_that_fails_ends_the_load() -> None:
+    class Broken(Sleepy):
+        def serve(self) -> BatchServing:
+            def fail(texts: Sequence[Text]) -> None:
+                raise OSError("no such thing")
+
+            return BatchServing(fail, 4)
+
+    with pytest.raises(OSError, match="no such thing"):
+        generate_load(Broken(), TEXTS, Load(scenario="server", queries=9, rate=1_000))
+
+
+def test_the_engines_service_tells_what_failed(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = build(SystemSpec(name="engine", kind="engine", model=str(artifact), optimize_for="latency"))
+    load = Load(scenario="server", queries=9, rate=1_000)
+    assert generate_load(engine, ["good film", "bad"], load).texts == 9
+
+    def fail(*_: object) -> None:
+        raise OSError("no such thing")
+
+    monkeypatch.setattr(onnxpress.Classifier, "run", fail)
+    with pytest.raises(OSError, match="no such thing"):
+        generate_load(engine, ["good film", "bad"], load)
 
 
 def test_requests_that_wait_are_answered_before_serving_ends() -> None:

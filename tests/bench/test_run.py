@@ -14,6 +14,7 @@ import onnxpress
 from onnxpress_bench.compare import METRICS, block_figures, compare_with_peers
 from onnxpress_bench.load import Load, LoadSamples
 from onnxpress_bench.memory import peak_memory_bytes
+from onnxpress_bench.peers import peer_systems
 from onnxpress_bench.process import Python, SystemFailedError, Worker, this_python
 from onnxpress_bench.result import (
     Agreement,
@@ -27,7 +28,7 @@ from onnxpress_bench.runner import run_benchmark
 from onnxpress_bench.sample import SampleSizes, take_samples
 from onnxpress_bench.systems.spec import SystemSpec
 from onnxpress_bench.table import render
-from onnxpress_bench.worker import Answer
+from onnxpress_bench.worker import Answer, Ask
 from tests.bench.conftest import SIZES
 
 ENGINE = SystemSpec(name="engine", kind="engine", model="", optimize_for="latency")
@@ -183,6 +184,30 @@ def test_a_peer_that_cannot_be_had_is_skipped_and_named(artifact: Path, text_fil
     assert [skipped.name for skipped in found.skipped] == ["transformers eager"]
     assert found.skipped[0].reason and found.comparisons == []
     assert [system.agreement.reference for system in found.systems] == ["onnxpress fp32, latency"] * 2
+
+
+def test_a_peer_that_fails_later_is_dropped_and_an_engine_is_not(
+    artifact: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = Worker.ask
+
+    def fail(self: Worker, request: object) -> object:
+        if isinstance(request, Ask) and request.load.scenario == "offline" and self._name == failing:
+            raise SystemFailedError(self._name, "it broke")
+        return ask(self, request)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Worker, "ask", fail)
+    engine = msgspec.structs.replace(ENGINE, model=str(artifact))
+    (peer,) = peer_systems(["eager"], str(checkpoint), "")
+    systems = [(engine, this_python()), (peer, this_python())]
+    sizes = msgspec.structs.replace(SIZES, blocks=1, loads=(), sweep_tokens=())
+    failing = peer.name
+    found, skipped = take_samples(systems, ["good film", "bad film"], sizes, {})
+    assert [sampled.spec.name for sampled in found] == ["engine"]
+    assert [(skip.name, skip.reason) for skip in skipped] == [(peer.name, "it broke")]
+    failing = "engine"
+    with pytest.raises(SystemFailedError, match="engine failed: it broke"):
+        take_samples(systems[:1], ["good film", "bad film"], sizes, {})
 
 
 def test_an_unknown_peer_is_refused(artifact: Path, text_file: Path, tmp_path: Path) -> None:

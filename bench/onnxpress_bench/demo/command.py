@@ -40,7 +40,7 @@ def demo(
     directory: Annotated[
         Path | None, typer.Option(help="Where everything is kept.", show_default="your cache directory")
     ] = None,
-    blocks: Annotated[int, typer.Option(help="Blocks of the benchmark, of two turns of each system.")] = 3,
+    blocks: Annotated[int, typer.Option(help="Blocks of the benchmark, of two turns of each system.")] = 6,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train and export again.")] = False,
 ) -> None:
     """Fine-tune a film-review classifier, export it, classify with it, and measure what that bought.

@@ -76,6 +76,7 @@ class BatchServing:
     def __init__(self, classify: Callable[[Sequence[Text]], Any], size: int) -> None:
         self._classify, self._size = classify, size
         self._waiting: SimpleQueue[tuple[Text, Callable[[], None]] | None] = SimpleQueue()
+        self._failure: Exception | None = None
         self._thread = Thread(target=self._work, name="serving")
         self._thread.start()
 
@@ -84,9 +85,11 @@ class BatchServing:
         self._waiting.put((text, done))
 
     def close(self) -> None:
-        """Answer what waits, and end the thread."""
+        """Answer what waits, and end the thread. Raises what a batch raised."""
         self._waiting.put(None)
         self._thread.join()
+        if self._failure is not None:
+            raise self._failure
 
     def _work(self) -> None:
         while True:
@@ -97,8 +100,11 @@ class BatchServing:
             except Empty:
                 pass
             requests = [request for request in batch if request is not None]
-            if requests:
-                self._classify([text for text, _ in requests])
+            if requests and self._failure is None:
+                try:
+                    self._classify([text for text, _ in requests])
+                except Exception as error:  # raised at the end; until then nobody waits for ever
+                    self._failure = error
             for _, done in requests:
                 done()
             if len(requests) < len(batch):

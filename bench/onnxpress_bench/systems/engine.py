@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,16 @@ class _Service:
     def __init__(self, classifier: onnxpress.Classifier) -> None:
         # Everything waits, as with the peers: shedding load would flatter the latencies of what is left.
         self._service = onnxpress.ThreadedClassifier(classifier, max_requests=10**6, max_tokens=10**9)
+        self._failure: BaseException | None = None
 
     def submit(self, text: Text, done: Callable[[], None]) -> None:
-        self._service.submit(text).add_done_callback(lambda future: done())
+        def finish(future: Future[NDArray[np.float32]]) -> None:
+            self._failure = self._failure or future.exception()
+            done()
+
+        self._service.submit(text).add_done_callback(finish)
 
     def close(self) -> None:
         self._service.close()
+        if self._failure is not None:
+            raise self._failure

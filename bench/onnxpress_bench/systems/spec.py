@@ -61,7 +61,7 @@ class Serving(Protocol):
         ...
 
     def close(self) -> None:
-        """Answer what waits, and end."""
+        """Answer what waits, and end. Raises what any request raised."""
         ...
 
 
