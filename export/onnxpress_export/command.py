@@ -115,18 +115,18 @@ def _read_thresholds(path: Path) -> dict[str, float]:
 
 
 def _summary(report: ExportReport, out: str) -> list[str]:
+    from onnxpress_export.graph_census import attention_count  # needs the extra
+
     manifest = report.manifest
     variant, origin = manifest.variants[0], manifest.provenance
-    fused = ", ".join(
-        f"{report.session_operators.get(name, 0)} {name}"
-        for name in ("MultiHeadAttention", "LayerNormalization", "MatMul")
-    )
+    executed = report.session_operators
+    others = ", ".join(f"{executed.get(name, 0)} {name}" for name in ("LayerNormalization", "MatMul"))
     rewrites = ", ".join(f"{name} {count}" for name, count in variant.cpu.rewrites.items())
     return [
         f"model    {origin.architecture}, {origin.layers} layers, {len(manifest.labels)} labels",
         (
-            f"fused    {variant.cpu.operators['MultiHeadAttention']} of {origin.layers} attentions; "
-            f"ONNX Runtime runs {sum(report.session_operators.values())} nodes: {fused}, …"
+            f"fused    {attention_count(variant.cpu.operators)} of {origin.layers} attentions; ONNX Runtime runs "
+            f"{sum(executed.values())} nodes: {attention_count(executed)} attentions, {others}, …"
         ),
         f"passes   {rewrites}",
         *(

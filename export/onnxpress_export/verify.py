@@ -19,7 +19,7 @@ from onnxpress.errors import CheckFailedError
 from onnxpress.manifest import Parity, ProblemType
 from onnxpress.session import DISABLED_OPTIMIZERS, Session, session_options
 from onnxpress_export.checkpoint import Checkpoint
-from onnxpress_export.graph_census import operator_counts
+from onnxpress_export.graph_census import attention_count, operator_counts
 
 __all__ = [
     "LOGIT_TOLERANCE",
@@ -78,7 +78,7 @@ class _Case:
 
 def check_fusion(operators: Mapping[str, int], *, layers: int, architecture: str, where: str) -> None:
     """Raise UnfusedAttentionError when `operators` holds fewer fused attentions than `layers`."""
-    fused = operators.get("MultiHeadAttention", 0)
+    fused = attention_count(operators)
     if fused < layers:
         raise UnfusedAttentionError(where, fused, layers, architecture)
 

@@ -19,6 +19,7 @@ __all__ = ["inspect"]
 _SHOWN_LABELS: Final = 8
 _SHOWN_OPERATORS: Final = (
     "MultiHeadAttention",
+    "Attention",
     "BiasGelu",
     "Gelu",
     "SkipLayerNormalization",

@@ -18,6 +18,7 @@ from onnxpress_export.passes.drop_padding_mask import drop_padding_mask
 from onnxpress_export.passes.drop_reshape_round_trips import drop_reshape_round_trips
 from onnxpress_export.passes.pack_tokens import pack_tokens
 from onnxpress_export.passes.prune_to_classified_token import prune_to_classified_token
+from onnxpress_export.passes.use_onnx_attention import use_onnx_attention
 
 __all__ = ["COMMON", "CPU", "PACKED", "PORTABLE", "Passes", "apply_passes"]
 
@@ -39,10 +40,12 @@ PORTABLE: Final[Passes] = MappingProxyType(
 )
 """For the graph that runs anywhere."""
 
-CPU: Final[Passes] = MappingProxyType({"drop_padding_mask": drop_padding_mask})
+CPU: Final[Passes] = MappingProxyType(
+    {"drop_padding_mask": drop_padding_mask, "use_onnx_attention": use_onnx_attention}
+)
 """For the CPU's graph, which has no other fusion: the fused kernels are slower there."""
 
-PACKED: Final[Passes] = MappingProxyType({"pack_tokens": pack_tokens})
+PACKED: Final[Passes] = MappingProxyType({"pack_tokens": pack_tokens, "use_onnx_attention": use_onnx_attention})
 """For the CPU's graph that takes texts of different lengths at once."""
 
 

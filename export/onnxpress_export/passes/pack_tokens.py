@@ -52,6 +52,7 @@ class _Packing:
         graph = mask.graph
         assert isinstance(graph, ir.Graph)
         self._graph = graph
+        self._mask = mask
         self._twins: dict[ir.Value, ir.Value] = {}
         self._packed: set[ir.Value] = set()
         self._laid_out: dict[ir.Value, ir.Value] = {}
@@ -81,7 +82,8 @@ class _Packing:
                 assert value is not None
                 node.replace_input_with(index, self._twins.get(value, value))
             for output in node.outputs:
-                output.shape = None
+                features = None if output.shape is None else output.shape[-1]
+                output.shape = ir.Shape([1, None, features])
                 self._packed.add(output)
             return False
         for index in moving:
@@ -96,7 +98,10 @@ class _Packing:
         """Packed tokens as [batch, sequence, features]."""
         if value not in self._laid_out:
             rows = add_node("Gather", [value, self._places], f"{value.name}_rows", axis=1)
-            self._laid_out[value] = add_node("Squeeze", [rows, self._integers("rows", [0])], f"{value.name}_laid_out")
+            laid_out = add_node("Squeeze", [rows, self._integers("rows", [0])], f"{value.name}_laid_out")
+            assert self._mask.shape is not None and value.shape is not None
+            laid_out.shape = ir.Shape([*self._mask.shape, value.shape[-1]])
+            self._laid_out[value] = laid_out
         return self._laid_out[value]
 
     def _integers(self, name: str, content: int | list[int]) -> ir.Value:

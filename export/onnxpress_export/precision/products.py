@@ -89,7 +89,9 @@ def _product(matmul: ir.Node) -> Product | None:
 def _carrier(value: ir.Value, products: dict[str, str]) -> str | None:
     """The product that gives the attention which produced `value` its values, when nothing else reads it."""
     attention = value.producer()
-    if attention is None or not is_op(attention, "MultiHeadAttention", "com.microsoft"):
+    if attention is None or not (
+        is_op(attention, "Attention") or is_op(attention, "MultiHeadAttention", "com.microsoft")
+    ):
         return None
     carried = attention.inputs[2]
     if carried is None or len(list(carried.uses())) != 1:
