@@ -36,6 +36,11 @@ class Histogram:
         """How many values there were."""
         return sum(self.counts)
 
+    def cumulative(self) -> list[tuple[str, int]]:
+        """How many values reached no further than each bound, "+Inf" last: the buckets as exporters write them."""
+        bounds = [f"{bound:g}" for bound in self.bounds] + ["+Inf"]
+        return list(zip(bounds, accumulate(self.counts), strict=True))
+
     def quantile(self, share: float) -> float:
         """The upper bound of the bucket in which the quantile `share` lies; 0 without values, inf beyond all bounds."""
         if not self.count:

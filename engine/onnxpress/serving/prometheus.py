@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from onnxpress.errors import MissingDependencyError
-from onnxpress.serving.metrics import Histogram, ServiceMetrics
+from onnxpress.serving.exported import GAUGES, HISTOGRAMS, REQUESTS
+from onnxpress.serving.metrics import ServiceMetrics
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -44,28 +44,17 @@ class ServiceCollector:
         """The metrics now."""
         found = self._read()
         requests = self._core.CounterMetricFamily(
-            "onnxpress_requests", "Requests by how they ended.", labels=(*self._names, "outcome")
+            f"onnxpress_{REQUESTS.name}", REQUESTS.words, labels=(*self._names, "outcome")
         )
-        for outcome, count in found.requests.items():
+        for outcome, count in REQUESTS.read(found).items():
             requests.add_metric((*self._values, outcome), count)
         yield requests
-        for name, words, value in (
-            ("waiting_requests", "Requests that wait.", found.waiting),
-            ("waiting_tokens", "Tokens of the requests that wait.", found.waiting_tokens),
-        ):
-            gauge = self._core.GaugeMetricFamily(f"onnxpress_{name}", words, labels=self._names)
-            gauge.add_metric(self._values, value)
+        for level in GAUGES:
+            gauge = self._core.GaugeMetricFamily(f"onnxpress_{level.name}", level.words, labels=self._names)
+            gauge.add_metric(self._values, level.read(found))
             yield gauge
-        for name, words, histogram in (
-            ("queue_depth", "Requests that waited as another came.", found.depth),
-            ("batch_size", "Requests of a run.", found.batch_size),
-            ("request_seconds", "From a request's coming to its answer.", found.seconds),
-        ):
-            family = self._core.HistogramMetricFamily(f"onnxpress_{name}", words, labels=self._names)
-            family.add_metric(self._values, buckets=_cumulative(histogram), sum_value=histogram.total)
+        for spread in HISTOGRAMS:
+            histogram = spread.read(found)
+            family = self._core.HistogramMetricFamily(f"onnxpress_{spread.name}", spread.words, labels=self._names)
+            family.add_metric(self._values, buckets=histogram.cumulative(), sum_value=histogram.total)
             yield family
-
-
-def _cumulative(histogram: Histogram) -> list[tuple[str, int]]:
-    bounds = [f"{bound:g}" for bound in histogram.bounds] + ["+Inf"]
-    return list(zip(bounds, accumulate(histogram.counts), strict=True))
