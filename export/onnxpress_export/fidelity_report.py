@@ -10,6 +10,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from onnxpress.manifest import Candidate, FileRecord, Variant
+from onnxpress_export.graph_census import attention_count
 
 __all__ = ["REPORT_NAME", "write_report"]
 
@@ -53,6 +54,8 @@ def write_report(directory: Path, title: str, variants: Sequence[Variant], files
         title=title,
         reference=variants[0],
         variants=[variant for variant in variants if variant.fidelity is not None],
+        attentions={v.precision: attention_count(v.cpu.operators) for v in variants},
+        fp32_products={v.precision: c.products.get("fp32", 0) for v in variants for c in v.search if c.chosen},
         sizes={v.precision: sum(files[name].bytes for name in (v.cpu.file, *v.weights)) for v in variants},
         plots={v.precision: _plot(v.search, v.fidelity.budget) for v in variants if v.search and v.fidelity},
         width=_WIDTH,

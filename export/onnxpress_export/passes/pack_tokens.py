@@ -109,15 +109,15 @@ class _Packing:
 
 
 def _projected_from(value: ir.Value | None) -> ir.Value | None:
-    """What `value` is a projection of: above products, biases, smoothing and quantization."""
-    while value is not None and (node := value.producer()) is not None:
-        if not node.inputs or is_op(node, "LayerNormalization"):
-            return value
-        moving = [index for index, operand in enumerate(node.inputs) if not _is_fixed(operand)]
-        if len(moving) != 1 or not _treats_tokens_alone(node, moving):
-            return value
-        value = node.inputs[moving[0]]
-    return value
+    """What `value` is a projection of: above products, sums of them, biases, smoothing and quantization."""
+    node = None if value is None else value.producer()
+    if node is None or not node.inputs or is_op(node, "LayerNormalization"):
+        return value
+    moving = [index for index, operand in enumerate(node.inputs) if not _is_fixed(operand)]
+    if not moving or not _treats_tokens_alone(node, moving):
+        return value
+    roots = {_projected_from(node.inputs[index]) for index in moving}
+    return roots.pop() if len(roots) == 1 else value
 
 
 def _treats_tokens_alone(node: ir.Node, moving: list[int]) -> bool:
@@ -127,6 +127,8 @@ def _treats_tokens_alone(node: ir.Node, moving: list[int]) -> bool:
         return moving == [0] and all(value is None or _is_fixed(value) for value in rest)
     if is_op(node, "LayerNormalization"):
         return moving == [0] and node.attributes.get_int("axis", -1) in (-1, 2) and len(node.outputs) == 1
+    if is_op(node, "Gather"):  # of channels
+        return moving == [0] and node.attributes.get_int("axis", 0) in (-1, 2) and constant(node.inputs[1]) is not None
     if is_op(node, "QuantizeLinear") or is_op(node, "DequantizeLinear"):
         return moving == [0] and all((content := constant(value)) is not None and not content.ndim for value in rest)
     return node.domain == "" and node.op_type in PER_TOKEN and all(is_alike_for_all_tokens(value) for value in rest)

@@ -16,7 +16,7 @@ from onnxpress.manifest import Candidate, Drift, Fidelity, Target
 from onnxpress_export.precision.activations import record_activations
 from onnxpress_export.precision.drift import measure_drift
 from onnxpress_export.precision.products import Source, find_sources
-from onnxpress_export.precision.recipe import Recipe, choose_recipe, finer_recipe
+from onnxpress_export.precision.recipe import MOST_OUTLIERS, Recipe, choose_recipe, finer_recipe
 from onnxpress_export.precision.sample import SEED, Sample
 from onnxpress_export.precision.search import Level, Mix, build, search
 from onnxpress_export.precision.trial import Trial
@@ -99,12 +99,13 @@ def choose_int8(
     seen = record_activations(
         model, folder, sample.seen_rows, list(sources), threads=available_cpus(), kept=_KEPT_TOKENS, seed=SEED
     )
-    recipes: dict[Level, dict[str, Recipe]] = {"int8": {}, "int8x2": {}}
+    recipes: dict[Level, dict[str, Recipe]] = {"int8": {}, "int8+fp32": {}, "int8x2": {}}
     for number, (name, source) in enumerate(sources.items(), 1):
         on_step(f"rounding weights, product {number} of {len(sources)}")
         limit = _WEIGHT_LIMITS[target]
         recipes["int8"][name] = choose_recipe(source, seen[name], weight_limit=limit)
-        recipes["int8x2"][name] = finer_recipe(source, seen[name], weight_limit=limit)
+        recipes["int8+fp32"][name] = choose_recipe(source, seen[name], weight_limit=limit, outliers=MOST_OUTLIERS)
+        recipes["int8x2"][name] = finer_recipe(source, seen[name], weight_limit=limit, outliers=MOST_OUTLIERS // 2)
     trial = Trial(sample.seen_rows, folder)
     answers = Answers(trial.logits(model), decision)
     found = search(model, sources, recipes, trial, answers, budget=budget, unseen=len(sample.unseen), on_step=on_step)

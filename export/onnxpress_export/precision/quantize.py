@@ -11,7 +11,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from onnxpress_export.passes._graph import add_initializer, add_node, constant, is_op
 from onnxpress_export.precision.products import Source, biased
-from onnxpress_export.precision.recipe import FINE_STEPS, Recipe
+from onnxpress_export.precision.recipe import FINE_STEPS, MOST_OUTLIERS, Recipe
 
 __all__ = ["halve_weights", "quantize_embeddings", "quantize_products"]
 
@@ -24,7 +24,8 @@ def quantize_products(model: ir.Model, sources: Mapping[str, Source], recipes: M
     """Replace the products of each source in `recipes`, by name, in place. Returns the number of products replaced.
 
     One QuantizeLinear a source, with a constant scale, then one MatMulIntegerToFloat a product, which adds the bias.
-    A divisor goes into the carrier's outputs, or into a multiplication before the QuantizeLinear.
+    A divisor goes into the carrier's outputs, or into a multiplication before the QuantizeLinear. Outliers are picked
+    by one Gather a source, for a small MatMul a product.
     """
     graph, replaced = model.graph, 0
     matmuls = {node.outputs[0].name: node for node in graph if is_op(node, "MatMul")}
@@ -41,6 +42,7 @@ def quantize_products(model: ir.Model, sources: Mapping[str, Source], recipes: M
             inverse = add_initializer(graph, f"{name}_inverse", 1 / recipe.divisor)
             value = add_node("Mul", [value, inverse], f"{name}_smoothed")
         terms = _terms(value, name, recipe)
+        outliers = _add_outliers(value, name, recipe)
         for product in source.products:
             weight = recipe.weights[product.name]
             by = carried.get(product.name, np.float32(1.0))
@@ -54,11 +56,15 @@ def quantize_products(model: ir.Model, sources: Mapping[str, Source], recipes: M
                 )
                 for index, ((integers, scale, zero_point), addend) in enumerate(zip(terms, (bias, None), strict=False))
             ]
+            if outliers is not None:
+                exact = add_initializer(graph, f"{product.name}_exact_weight", weight.exact / by)
+                outputs.append(add_node("MatMul", [outliers, exact], f"{product.name}_exact"))
             end = biased(matmuls[product.name])[0]
-            if len(outputs) > 1:
-                outputs = [add_node("Add", outputs, f"{product.name}_int8")]
-            outputs[0].type, outputs[0].shape = end.type, end.shape
-            end.replace_all_uses_with(outputs[0])
+            output = outputs[0]
+            for index, term in enumerate(outputs[1:]):
+                output = add_node("Add", [output, term], f"{product.name}_sum_{index}")
+            output.type, output.shape = end.type, end.shape
+            end.replace_all_uses_with(output)
             replaced += 1
     for name, divisor in carried.items():
         if is_op(matmul := matmuls[name], "MatMul") and matmul.graph is not None:
@@ -116,6 +122,8 @@ def halve_weights(model: ir.Model) -> int:
         weight = constant(node.inputs[1]) if is_op(node, "MatMul") else None
         if weight is None or weight.dtype != np.float32 or np.abs(weight).max(initial=0) > np.finfo(np.float16).max:
             continue
+        if len(weight) <= MOST_OUTLIERS:
+            continue  # they are outliers because they weigh most
         name = f"{node.outputs[0].name}_weight_half"
         half = add_initializer(graph, name, weight.astype(np.float16))
         single = add_node("Cast", [half], f"{name}_cast", to=int(ir.DataType.FLOAT))
@@ -137,6 +145,16 @@ def _terms(value: ir.Value, name: str, recipe: Recipe) -> list[tuple[ir.Value, i
             _add_quantize(rest, f"{name}_rest_quantized", recipe.scale / np.float32(FINE_STEPS), np.uint8(128))
         )
     return terms
+
+
+def _add_outliers(value: ir.Value, name: str, recipe: Recipe) -> ir.Value | None:
+    """The recipe's outliers of `value`, [..., outliers]; None where it has none."""
+    graph = value.graph
+    if not len(recipe.outliers):
+        return None
+    assert isinstance(graph, ir.Graph)
+    channels = add_initializer(graph, f"{name}_outlier_channels", recipe.outliers)
+    return add_node("Gather", [value, channels], f"{name}_outliers", axis=-1)
 
 
 def _add_quantize(value: ir.Value, name: str, step: np.float32, zero: np.uint8) -> tuple[ir.Value, ir.Value, ir.Value]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -13,30 +13,37 @@ from onnxpress_export.precision.activations import Activations
 from onnxpress_export.precision.products import Product, Source
 from onnxpress_export.precision.rounding import inverse_factor, round_weight
 
-__all__ = ["FINE_STEPS", "QuantizedWeight", "Recipe", "choose_recipe", "finer_recipe", "outside"]
+__all__ = ["FINE_STEPS", "MOST_OUTLIERS", "QuantizedWeight", "Recipe", "choose_recipe", "finer_recipe", "outside"]
 
 FINE_STEPS: Final = 254
 """How much finer the second term's steps are: what the first leaves, half a step either way, fills its range."""
 
+MOST_OUTLIERS: Final = 8
+"""Channels of one source that may be kept apart: each costs a tenth of a percent of a product, and a few do most."""
+
 _STRENGTHS: Final = (0.35, 0.5, 0.65, 0.8)
 _UINT8: Final = 255
 _WORTH_A_NODE: Final = 0.7
-"""A multiplication of its own must bring the error below this share of what it is without."""
+"""What takes an operator of its own must bring the error, or the range, below this share of what it is without."""
+
+_NONE: Final = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizedWeight:
-    """`values * scales` stands for a weight.
+    """`values * scales` stands for a weight, but for the rows of outliers.
 
     Attributes:
-        values: int8 [inputs, outputs].
+        values: int8 [inputs, outputs], 0 in the rows of outliers.
         scales: float32 [outputs].
         bias: The product's bias, corrected by what rounding the weight does to the mean input, float32 [outputs].
+        exact: The rows of the outliers, float32 [outliers, outputs].
     """
 
     values: NDArray[np.int8]
     scales: NDArray[np.float32]
     bias: NDArray[np.float32]
+    exact: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ class Recipe:
         zero_point: What zero becomes, from 0 to 255.
         weights: By the product's name; they absorb the divisor.
         terms: 1, or 2 where a second uint8 carries what rounding to the first one left.
+        outliers: Channels that lie outside the range and go through a small fp32 product, int64 [outliers].
     """
 
     divisor: NDArray[np.float32] | None
@@ -56,6 +64,7 @@ class Recipe:
     zero_point: np.uint8
     weights: dict[str, QuantizedWeight]
     terms: int
+    outliers: NDArray[np.int64] = field(default_factory=_NONE.copy)
 
 
 def outside(tokens: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
@@ -68,59 +77,119 @@ def outside(tokens: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
     steps = np.rint((tokens if recipe.divisor is None else tokens / recipe.divisor) / recipe.scale)
     steps += np.float32(recipe.zero_point)
     beyond: NDArray[np.float32] = np.maximum(np.maximum(-steps, steps - _UINT8), 0) / _UINT8
+    beyond[..., recipe.outliers] = 0
     return beyond
 
 
-def finer_recipe(source: Source, seen: Activations, *, weight_limit: int) -> Recipe:
-    """A recipe of two terms: twice the integer work, next to no error of the value, and so nothing to smooth."""
-    scale, zero_point = _step(seen, None)
-    return Recipe(None, scale, zero_point, _quantized_weights(source.products, seen, None, weight_limit), terms=2)
+def finer_recipe(source: Source, seen: Activations, *, weight_limit: int, outliers: int = 0) -> Recipe:
+    """A recipe of two terms: twice the integer work, next to no error of the value, and so nothing to smooth.
+
+    At most `outliers` channels are kept apart, where that makes the range much smaller: their weights' rounding is
+    most of the error that is left.
+    """
+    apart = _widest(seen, None, outliers)
+    if _step(_without(seen, apart), None)[0] > _WORTH_A_NODE * _step(seen, None)[0]:
+        apart = _NONE
+    return _recipe(source, seen, None, apart, weight_limit, terms=2)
 
 
-def choose_recipe(source: Source, seen: Activations, *, weight_limit: int) -> Recipe:
+def choose_recipe(source: Source, seen: Activations, *, weight_limit: int, outliers: int = 0) -> Recipe:
     """The recipe of one term with the smallest error on the tokens seen, over strengths of smoothing.
 
     Smoothing is SmoothQuant's: each channel is divided by `a ** strength / w ** (1 - strength)`, `a` and `w` its
     largest activation and weight (Xiao et al. 2022, equation 4). It is free where a carrier takes it. Ranges are
     never clipped: rare tokens with large values are those that decide.
 
+    Outliers are kept apart as in LLM.int8() (Dettmers et al. 2022, section 3.2), but always the same channels, known
+    from calibration.
+
     Args:
         source: The value and its products.
         seen: The value on the calibration texts.
         weight_limit: Largest weight as an integer: 127; or 64, with which no sum of two products leaves int16.
+        outliers: How many channels are kept apart: those that make the range widest.
     """
     largest_weights = np.max([np.abs(product.weight).max(axis=1) for product in source.products], axis=0)
     largest = np.maximum(np.abs(seen.low), np.abs(seen.high))
-    exact = [seen.tokens @ product.weight for product in source.products]
+
+    exact = {product.name: seen.tokens @ product.weight for product in source.products}
 
     def error(divisor: NDArray[np.float32] | None) -> float:
-        scale, zero_point = _step(seen, divisor)
-        tokens = _rounded(seen.tokens if divisor is None else seen.tokens / divisor, scale, zero_point)
-        return sum(
-            float(np.square(tokens @ _nearest(_scaled(product, divisor), weight_limit) - output).mean())
-            for product, output in zip(source.products, exact, strict=True)
-        )
+        apart = _widest(seen, divisor, outliers)
+        rest = _without(seen, apart)
+        scale, zero_point = _step(rest, divisor)
+        tokens = _rounded(rest.tokens if divisor is None else rest.tokens / divisor, scale, zero_point)
+        total = 0.0
+        for product in source.products:
+            output = tokens @ _nearest(_scaled(product, divisor), weight_limit)
+            output += seen.tokens[:, apart] @ product.weight[apart]
+            total += float(np.square(output - exact[product.name]).mean())
+        return total
 
     divisors = [_divisor(largest, largest_weights, strength) for strength in _STRENGTHS]
-    smooth = min(divisors, key=error)
+    errors = [error(divisor) for divisor in divisors]
     needed = 1.0 if source.carrier is not None else _WORTH_A_NODE
-    divisor = smooth if error(smooth) < needed * error(None) else None
-    scale, zero_point = _step(seen, divisor)
-    return Recipe(divisor, scale, zero_point, _quantized_weights(source.products, seen, divisor, weight_limit), terms=1)
+    divisor = divisors[int(np.argmin(errors))] if min(errors) < needed * error(None) else None
+    return _recipe(source, seen, divisor, _widest(seen, divisor, outliers), weight_limit, terms=1)
+
+
+def _recipe(
+    source: Source,
+    seen: Activations,
+    divisor: NDArray[np.float32] | None,
+    outliers: NDArray[np.int64],
+    weight_limit: int,
+    *,
+    terms: int,
+) -> Recipe:
+    rest = _without(seen, outliers)
+    scale, zero_point = _step(rest, divisor)
+    weights = _quantized_weights(source.products, rest, divisor, outliers, weight_limit)
+    return Recipe(divisor, scale, zero_point, weights, terms, outliers)
+
+
+def _widest(seen: Activations, divisor: NDArray[np.float32] | None, count: int) -> NDArray[np.int64]:
+    """`count` channels, ascending: one after the other that without which the range shrinks most."""
+    by = np.float32(1.0) if divisor is None else divisor
+    low, high = np.minimum(seen.low / by, 0), np.maximum(seen.high / by, 0)
+    chosen = []
+    for _ in range(min(count, len(low))):
+        lowest, highest = np.argsort(low)[:2], np.argsort(high)[-2:][::-1]
+        falls, rises = np.diff(high[highest])[0], np.diff(low[lowest])[0]  # of the range's ends, without the widest
+        widest = int(highest[0] if -falls > rises else lowest[0])
+        chosen.append(widest)
+        low[widest] = high[widest] = 0
+    return np.array(sorted(chosen), dtype=np.int64)
+
+
+def _without(seen: Activations, channels: NDArray[np.int64]) -> Activations:
+    """The same with 0 in `channels`."""
+    if not len(channels):
+        return seen
+    kept = np.ones(len(seen.low), dtype=np.float32)
+    kept[channels] = 0
+    return Activations(seen.low * kept, seen.high * kept, seen.mean * kept, seen.tokens * kept)
 
 
 def _quantized_weights(
-    products: Sequence[Product], seen: Activations, divisor: NDArray[np.float32] | None, limit: int
+    products: Sequence[Product],
+    seen: Activations,
+    divisor: NDArray[np.float32] | None,
+    outliers: NDArray[np.int64],
+    limit: int,
 ) -> dict[str, QuantizedWeight]:
     by = np.float32(1.0) if divisor is None else divisor
     factor, mean = inverse_factor(seen.tokens / by), seen.mean / by
     found = {}
     for product in products:
-        weight = _scaled(product, divisor)
+        weight = _scaled(product, divisor).copy()
+        exact = weight[outliers]
+        weight[outliers] = 0
         scales = _weight_scales(weight, limit)
         values = round_weight(weight, scales, factor, limit=limit)
+        values[outliers] = 0  # rounding hands errors on to every input
         drift = mean @ (values * scales - weight)
-        found[product.name] = QuantizedWeight(values, scales, (product.bias - drift).astype(np.float32))
+        found[product.name] = QuantizedWeight(values, scales, (product.bias - drift).astype(np.float32), exact)
     return found
 
 

@@ -19,12 +19,12 @@ from onnxpress_export.precision.trial import Trial, node_times
 
 __all__ = ["Level", "Mix", "Search", "build", "search"]
 
-Level = Literal["int8", "int8x2", "fp32"]
+Level = Literal["int8", "int8+fp32", "int8x2", "fp32"]
 Mix = Mapping[str, Level]
 """A level for each source, by name."""
 
 _CHANCE: Final = 0.9
-_LEVELS: Final[tuple[Level, ...]] = ("int8", "int8x2", "fp32")
+_LEVELS: Final[tuple[Level, ...]] = ("int8", "int8+fp32", "int8x2", "fp32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def search(
     Args:
         model: The fp32 graph, which stays as it is.
         sources: By name.
-        recipes: For the levels int8 and int8x2, by source.
+        recipes: For each level but fp32, by source.
         trial: The texts of the search.
         answers: What `model` answers on them.
         budget: Share of answers that may change.
@@ -134,13 +134,18 @@ def _noises(
     answers: Answers,
     on_step: Callable[[str], None],
 ) -> dict[Level, dict[str, float]]:
-    """What each source does to the deciding margins when it alone is at a level, by level and name."""
-    noises: dict[Level, dict[str, float]] = {"int8": {}, "int8x2": {}, "fp32": dict.fromkeys(sources, 0.0)}
+    """What each source does to the deciding margins when it alone is at a level, by level and name.
+
+    What the embeddings do, which every mix shares, is taken off: no level removes it.
+    """
+    on_step("measuring what the embeddings do to the answers")
+    shared = answers.noise(trial.logits(built(dict.fromkeys(sources, "fp32"))))
+    noises: dict[Level, dict[str, float]] = {level: dict.fromkeys(sources, 0.0) for level in _LEVELS}
     for level in _LEVELS[:-1]:
         for number, name in enumerate(sources, 1):
             on_step(f"measuring what {level} does to the answers, product {number} of {len(sources)}")
             mix: dict[str, Level] = {**dict.fromkeys(sources, "fp32"), name: level}
-            noises[level][name] = answers.noise(trial.logits(built(mix)))
+            noises[level][name] = max(answers.noise(trial.logits(built(mix))) - shared, 0.0)
     return noises
 
 
@@ -186,5 +191,8 @@ def _times(model: ir.Model, sources: Mapping[str, Source], trial: Trial) -> dict
 
 def _stems(name: str) -> list[str]:
     """`name`, and it without each of the endings that `quantize_products` appends."""
-    endings = ("_int8", "_int8_0", "_int8_1", "_quantized", "_rest_quantized", "_rest", "_coarse", "_smoothed")
+    endings = (
+        *("_int8_0", "_int8_1", "_exact", "_sum_0", "_sum_1"),
+        *("_smoothed", "_quantized", "_rest_quantized", "_rest", "_coarse", "_outliers"),
+    )
     return [name, *(name.removesuffix(ending) for ending in endings if name.endswith(ending))]
