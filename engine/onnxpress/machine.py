@@ -6,6 +6,7 @@ import os
 import platform
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -99,6 +100,7 @@ def int8_target(extensions: Sequence[str] | None = None, architecture: str | Non
     return "vnni" if held & {"avx512_vnni", "avx_vnni"} else "avx2"
 
 
+@cache
 def _cpuinfo() -> str:
     path = Path("/proc/cpuinfo")
     return path.read_text() if path.exists() else ""

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import onnxpress
-from onnxpress import tuning
+from onnxpress import local_key, tuning
 from onnxpress.cpu import available_cpus
 from onnxpress.tuning import Measured, Tuning, find_tuning, tune, tuning_path, write_tuning
 from tests.cli.test_commands import refusal, run
@@ -57,7 +57,7 @@ def test_another_machine_or_artifact_is_another_tuning(own: Path, monkeypatch: p
     made = kept(own)
     assert find_tuning(own, "fp32") == made and find_tuning(own, "int8") is None
     with monkeypatch.context() as patch:
-        patch.setattr(tuning, "cpu_model", lambda: "another")
+        patch.setattr(local_key, "cpu_model", lambda: "another")
         assert find_tuning(own, "fp32") is None
     manifest = own / "onnxpress.json"
     manifest.write_bytes(manifest.read_bytes() + b" ")
