@@ -15,7 +15,7 @@ import msgspec
 from onnxpress.cpu import available_cpus
 from onnxpress.manifest import Target
 
-__all__ = ["Machine", "cpu_model", "describe_machine", "int8_target", "vector_extensions"]
+__all__ = ["Machine", "cpu_model", "describe_machine", "int8_target", "saturates", "vector_extensions"]
 
 _PACKAGES: Final = (
     "onnxpress",
@@ -98,6 +98,11 @@ def int8_target(extensions: Sequence[str] | None = None, architecture: str | Non
     if (architecture or platform.machine()).lower() in ("arm64", "aarch64"):
         return "arm64"
     return "vnni" if held & {"avx512_vnni", "avx_vnni"} else "avx2"
+
+
+def saturates(target: Target | None) -> bool:
+    """Whether this CPU's fastest int8 products overflow on weights that were made for `target`."""
+    return target == "vnni" and int8_target() == "avx2"
 
 
 @cache

@@ -86,7 +86,9 @@ def test_the_command_measures_and_keeps(own: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr.decode()
     assert "kept in artifact.tuning.json" in done.stdout.decode()
     assert find_tuning(own, "fp32") is not None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["artifact", "artifact.tuning.json"]
+    assert "optimized graphs saved in artifact.fp32.optimized, 0." in done.stdout.decode()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["artifact", "artifact.fp32.optimized", "artifact.tuning.json"]
 
 
 def test_what_cannot_be_is_told(own: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from msgspec import structs
 
 import onnxpress
 import onnxpress.cli.verify as verify_command
-from onnxpress import loading
+from onnxpress import loading, machine
 from onnxpress.artifact import open_artifact
 from onnxpress.fidelity import FidelityError
 from onnxpress.generic import generic_examples
@@ -131,7 +131,7 @@ def test_where_products_would_overflow_the_session_takes_others(
             asked.append(saturates)
             super().__init__(*arguments, saturates=saturates, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loading, "int8_target", lambda: here)
+    monkeypatch.setattr(machine, "int8_target", lambda: here)
     monkeypatch.setattr(loading, "Session", Spy)
     with onnxpress.load(int8_artifact) as classifier:
         np.testing.assert_allclose(classifier.logits(texts[:50]), wanted, atol=1e-5)
