@@ -13,7 +13,7 @@ from onnxpress.external_data import external_files
 from onnxpress.manifest import FileRecord, Manifest, Variant, read_manifest
 from onnxpress.session import Device
 
-__all__ = ["Artifact", "open_artifact", "record_of"]
+__all__ = ["Artifact", "file_inside", "open_artifact", "record_of"]
 
 _CHUNK: Final = 2**20
 _PRECISIONS: Final = ("fp32", "fp16", "int8")
@@ -35,12 +35,11 @@ class Artifact:
         """
         path, expected = self.path / name, self.manifest.files[name]
         try:
-            resolved = path.resolve(strict=True)
-            inside = resolved.is_file() and resolved.parent == self.path.resolve()
-            found = record_of(resolved) if inside else None
+            inside = file_inside(self.path, name)
+            found = None if inside is None else record_of(inside)
         except (OSError, RuntimeError) as error:
             raise ArtifactIntegrityError(path, f"cannot be read ({error}). Export again.") from error
-        if found is None:
+        if inside is None or found is None:
             raise ArtifactIntegrityError(path, "is not a file inside the artifact. Export again.")
         if found != expected:
             raise ArtifactIntegrityError(
@@ -48,7 +47,7 @@ class Artifact:
                 f"has changed since the export ({found.bytes:,} bytes, SHA-256 {found.sha256[:12]}…; exported with "
                 f"{expected.bytes:,} bytes, {expected.sha256[:12]}…). Export again.",
             )
-        return resolved
+        return inside
 
     def read(self, name: str) -> bytes:
         """The content of the file `name`, once `verified`."""
@@ -102,6 +101,17 @@ def open_artifact(path: Path) -> Artifact:
         ArtifactSchemaError: Its manifest cannot be read.
     """
     return Artifact(path, read_manifest(path))
+
+
+def file_inside(folder: Path, name: str) -> Path | None:
+    """The file `name` of `folder`, links followed; None where it is no file, or where links lead out of `folder`.
+
+    Raises:
+        OSError: There is none.
+        RuntimeError: Links lead in a circle.
+    """
+    path = (folder / name).resolve(strict=True)
+    return path if path.is_file() and path.parent == folder.resolve() else None
 
 
 def record_of(path: Path) -> FileRecord:

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from copy import copy
 from itertools import islice
 from types import TracebackType
 from typing import overload
@@ -219,9 +218,9 @@ class Classifier:
         self._check_usable()
         with self._opening:
             if self._mixed is None:
-                self._mixed = copy(self)
-                self._mixed._runner = self._open_mixed()
-                self._mixed._pool = None
+                mixed = object.__new__(Classifier)  # a copy would be loaded again, as what is unpickled is
+                vars(mixed).update(vars(self), _runner=self._open_mixed(), _pool=None)
+                self._mixed = mixed
             return self._mixed
 
     def scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
@@ -19,8 +19,9 @@ from onnxpress.cpu import available_cpus
 from onnxpress.cuda import cuda_problem
 from onnxpress.encoder import Encoder
 from onnxpress.errors import ArtifactIntegrityError, ConfigError, DeviceUnavailableError
-from onnxpress.machine import int8_target
+from onnxpress.machine import saturates
 from onnxpress.manifest import Graph, Variant
+from onnxpress.optimized import find_optimized
 from onnxpress.runner import EqualLengths, PackedRows, PaddedBuckets, Runner
 from onnxpress.session import Device, Session, resolve_device
 from onnxpress.settings import CudaSettings, LongText, OptimizeFor, Pooling, Settings
@@ -53,6 +54,8 @@ def load(
     cuda: CudaSettings | None = None,
 ) -> Classifier:
     """Load the artifact in the directory `path`, after checking each file's hash, and run it once to warm up.
+
+    Where `onnxpress tune` saved optimized graphs beside it on this machine, these are loaded instead of its own.
 
     Args:
         path: An artifact, as `onnxpress export` writes it.
@@ -211,19 +214,30 @@ def _open_graph(
     *,
     threads: int,
 ) -> Session:
-    for weights in variant.weights:
-        artifact.verified(weights)
-    return Session(
-        artifact.read_graph(graph.file, variant.weights),
-        artifact.path.resolve(),
+    opened = partial(
+        Session,
         device=device,
         threads=threads,
         spinning=settings.spinning,
-        saturates=variant.target == "vnni" and int8_target() == "avx2",
+        saturates=saturates(variant.target),
         affinity=None if settings.affinity is None else settings.affinity[1:],
         index=index,
         cuda=settings.cuda,
     )
+    if device == "cpu":
+        try:
+            if (saved := find_optimized(artifact, variant, graph)) is not None:
+                return opened(*saved, optimized=True)
+        except ArtifactIntegrityError as error:
+            _warn_once(f"the artifact's own graph is loaded: {error}")
+    for weights in variant.weights:
+        artifact.verified(weights)
+    return opened(artifact.read_graph(graph.file, variant.weights), artifact.path.resolve())
+
+
+@cache
+def _warn_once(message: str) -> None:
+    _log.warning("%s", message)
 
 
 def _padding(artifact: Artifact) -> int:

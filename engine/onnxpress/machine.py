@@ -6,6 +6,7 @@ import os
 import platform
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ import msgspec
 from onnxpress.cpu import available_cpus
 from onnxpress.manifest import Target
 
-__all__ = ["Machine", "cpu_model", "describe_machine", "int8_target", "vector_extensions"]
+__all__ = ["Machine", "cpu_model", "describe_machine", "int8_target", "saturates", "vector_extensions"]
 
 _PACKAGES: Final = (
     "onnxpress",
@@ -99,6 +100,12 @@ def int8_target(extensions: Sequence[str] | None = None, architecture: str | Non
     return "vnni" if held & {"avx512_vnni", "avx_vnni"} else "avx2"
 
 
+def saturates(target: Target | None) -> bool:
+    """Whether this CPU's fastest int8 products overflow on weights that were made for `target`."""
+    return target == "vnni" and int8_target() == "avx2"
+
+
+@cache
 def _cpuinfo() -> str:
     path = Path("/proc/cpuinfo")
     return path.read_text() if path.exists() else ""

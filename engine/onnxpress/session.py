@@ -68,6 +68,7 @@ class Session:
         threads: int,
         spinning: bool,
         saturates: bool = False,
+        optimized: bool = False,
         affinity: Sequence[int] | None = None,
         index: int = 0,
         cuda: CudaSettings | None = None,
@@ -82,14 +83,15 @@ class Session:
             spinning: Whether those threads wait for the next operator by spinning.
             saturates: Whether this CPU's fastest int8 products overflow on the graph's weights; slower ones are
                 taken then.
+            optimized: Whether `graph` is what ONNX Runtime once made of one here: it is taken as it is.
             affinity: A CPU for each of those threads but the first, which is the caller's.
             index: Which CUDA device, from 0.
             cuda: What is set on CUDA alone; None for the defaults.
         """
         ort = import_onnxruntime()
-        options = session_options(folder, threads=threads, spinning=spinning)
-        if saturates:
-            options.add_session_config_entry("session.x64quantprecision", "1")
+        options = session_options(folder, threads=threads, spinning=spinning, saturates=saturates)
+        if optimized:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if affinity and threads > 1:
             pinned = ";".join(str(cpu + 1) for cpu in affinity)  # ONNX Runtime counts them from 1
             options.add_session_config_entry("session.intra_op_thread_affinities", pinned)
@@ -102,8 +104,9 @@ class Session:
                 graph, options, providers=[provider], disabled_optimizers=DISABLED_OPTIMIZERS[device]
             )
         except Exception as error:  # onnxruntime's errors share no public base class
+            way_out = "Run `onnxpress tune` again." if optimized else "Export again."
             raise ArtifactIntegrityError(
-                folder, f"ONNX Runtime cannot load its graph ({_first_line(error)}). Export again."
+                folder, f"ONNX Runtime cannot load its graph ({_first_line(error)}). {way_out}"
             ) from error
         if self._session.get_providers()[0] != PROVIDERS[device]:
             raise DeviceUnavailableError(
@@ -131,7 +134,7 @@ class Session:
         return self._session
 
 
-def session_options(folder: Path, *, threads: int, spinning: bool) -> Any:
+def session_options(folder: Path, *, threads: int, spinning: bool, saturates: bool = False) -> Any:
     """The `onnxruntime.SessionOptions` of a `Session`, whose arguments these are."""
     options = import_onnxruntime().SessionOptions()
     options.log_severity_level = _FATAL_ONLY
@@ -139,6 +142,8 @@ def session_options(folder: Path, *, threads: int, spinning: bool) -> Any:
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    if saturates:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -17,9 +16,7 @@ from onnxpress.classifier import Classifier
 from onnxpress.cpu import available_cpus
 from onnxpress.encoder import Text
 from onnxpress.errors import ConfigError
-from onnxpress.machine import cpu_model, vector_extensions
-from onnxpress.manifest import MANIFEST_NAME
-from onnxpress.session import import_onnxruntime
+from onnxpress.local_key import local_key
 
 __all__ = ["Measured", "Tuning", "find_tuning", "tune", "tuning_path", "write_tuning"]
 
@@ -194,11 +191,4 @@ def _bulk(classifier: Classifier, texts: Sequence[Text]) -> float:
 
 
 def _key(artifact: Path) -> str:
-    facts = [
-        sha256((artifact / MANIFEST_NAME).read_bytes()).hexdigest(),
-        cpu_model(),
-        str(available_cpus()),
-        *vector_extensions(),
-        str(import_onnxruntime().__version__),
-    ]
-    return sha256("\n".join(facts).encode()).hexdigest()
+    return local_key(artifact, f"{available_cpus()} CPUs")

@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import onnxpress
+from onnxpress import loading
+from onnxpress.session import Session
 from tests.conftest import MAX_LENGTH, WORDS
 
 TorchLogits = Callable[[Sequence[object]], NDArray[np.float32]]
@@ -185,6 +188,19 @@ def test_a_closed_classifier_says_so(artifact: Path) -> None:
 
 def test_what_runs_is_told(classifier: onnxpress.Classifier) -> None:
     assert (classifier.labels, classifier.device, classifier.precision) == (("negative", "positive"), "cpu", "fp32")
+
+
+def test_what_services_use_takes_one_session_more(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Session] = []
+
+    def open_session(*arguments: Any, **settings: Any) -> Session:
+        opened.append(Session(*arguments, **settings))
+        return opened[-1]
+
+    monkeypatch.setattr(loading, "Session", open_session)
+    with onnxpress.load(artifact, workers=2, threads=2) as classifier:
+        assert classifier.mixed() is classifier.mixed() is not classifier
+        assert len(opened) == 2
 
 
 def test_chunks_are_answered_in_order(classifier: onnxpress.Classifier, texts: list[str]) -> None:

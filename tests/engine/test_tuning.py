@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import onnxpress
-from onnxpress import tuning
+from onnxpress import local_key, tuning
 from onnxpress.cpu import available_cpus
 from onnxpress.tuning import Measured, Tuning, find_tuning, tune, tuning_path, write_tuning
 from tests.cli.test_commands import refusal, run
@@ -57,7 +57,7 @@ def test_another_machine_or_artifact_is_another_tuning(own: Path, monkeypatch: p
     made = kept(own)
     assert find_tuning(own, "fp32") == made and find_tuning(own, "int8") is None
     with monkeypatch.context() as patch:
-        patch.setattr(tuning, "cpu_model", lambda: "another")
+        patch.setattr(local_key, "cpu_model", lambda: "another")
         assert find_tuning(own, "fp32") is None
     manifest = own / "onnxpress.json"
     manifest.write_bytes(manifest.read_bytes() + b" ")
@@ -86,7 +86,9 @@ def test_the_command_measures_and_keeps(own: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr.decode()
     assert "kept in artifact.tuning.json" in done.stdout.decode()
     assert find_tuning(own, "fp32") is not None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["artifact", "artifact.tuning.json"]
+    assert "optimized graphs saved in artifact.fp32.optimized, 0." in done.stdout.decode()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["artifact", "artifact.fp32.optimized", "artifact.tuning.json"]
 
 
 def test_what_cannot_be_is_told(own: Path, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_adapter_is_merged(adapter: Path, tmp_path: Path) -> None:
     report = export(adapter, tmp_path / "artifact", labels=LABELS)
     assert report.manifest.labels == tuple(LABELS)
-    assert report.session_operators["MultiHeadAttention"] == 2
+    assert report.session_operators["Attention"] == 2
     assert not [name for name in report.manifest.files if "adapter" in name]
     model = AutoPeftModelForSequenceClassification.from_pretrained(adapter, num_labels=len(LABELS)).eval()
     tokenizer = make_tokenizer()

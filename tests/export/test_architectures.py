@@ -77,8 +77,10 @@ def test_an_architecture_is_fused_pruned_and_exact(name: str, tmp_path: Path) ->
     tokenizer.save_pretrained(tmp_path / "checkpoint")
     report = export(tmp_path / "checkpoint", tmp_path / "artifact")
     (variant,) = report.manifest.variants
-    for operators in (variant.portable.operators, variant.cpu.operators, report.session_operators):
-        assert operators["MultiHeadAttention"] == 2
+    assert variant.portable.operators["MultiHeadAttention"] == 2
+    assert variant.packed is not None
+    for operators in (variant.cpu.operators, variant.packed.operators, report.session_operators):
+        assert operators["Attention"] == 2 and "MultiHeadAttention" not in operators
     assert variant.cpu.rewrites["prune_to_classified_token"] == 1
     # RoBERTa's positions start behind the padding token's id, which is 0 here; MPNet's behind 1.
     offset = {"camembert": 1, "mpnet": 2, "roberta": 1, "xlm-roberta": 1}.get(name, 0)

@@ -229,7 +229,7 @@ def test_code_of_its_own_needs_the_flag(copy: Path, tmp_path: Path, monkeypatch:
     edit_weights(copy, rename)
     assert "brings code of its own. Read it, and pass --trust-remote-code" in refusal(copy, tmp_path)
     report = export(copy, tmp_path / "artifact", trust_remote_code=True)
-    assert report.session_operators["MultiHeadAttention"] == 2
+    assert report.session_operators["Attention"] == 2
     assert report.manifest.variants[0].cpu.rewrites["prune_to_classified_token"] == 0  # every token counts
     with onnxpress.load(tmp_path / "artifact") as classifier:
         assert classifier("good film").label in ("negative", "positive")

@@ -1,4 +1,4 @@
-"""`onnxpress tune`: the fastest settings on this machine, kept for `load`."""
+"""`onnxpress tune`: the fastest settings on this machine, and graphs laid out for it, kept for `load`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from onnxpress.cpu import available_cpus
 from onnxpress.examples import read_examples
 from onnxpress.generic import generic_examples
 from onnxpress.loading import load
+from onnxpress.optimized import save_optimized
 from onnxpress.tuning import Measured, write_tuning
 from onnxpress.tuning import tune as measure
 
@@ -28,8 +29,12 @@ def tune(
     ] = None,
     precision: Annotated[str, typer.Option(help="fp32, int8 or auto.")] = "auto",
 ) -> None:
-    """Measure how this machine runs the artifact fastest; `onnxpress.load` takes the result from then on."""
-    variant = open_artifact(artifact).variant(precision, "cpu")
+    """Measure how this machine runs the artifact fastest, and save its graphs as ONNX Runtime optimizes them here.
+
+    `onnxpress.load` takes both from then on.
+    """
+    opened = open_artifact(artifact)
+    variant = opened.variant(precision, "cpu")
     examples = generic_examples() if sample is None else read_examples(sample)
     with show_steps("starting") as show:
         tuning = measure(
@@ -45,6 +50,9 @@ def tune(
     console.print(_table(f"{tuning.precision}: a single request", tuning.latency))
     console.print(_table(f"{tuning.precision}: a text in bulk", tuning.throughput))
     console.print(f"kept in {path.name}, beside the artifact")
+    folder = save_optimized(opened, variant)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    console.print(f"optimized graphs saved in {folder.name}, {size / 1e6:,.1f} MB")
 
 
 def _table(title: str, settings: tuple[Measured, ...]) -> Table:

@@ -87,7 +87,7 @@ def test_the_operators_are_the_ones_for_int8(
     recipes = {name: finer_recipe(source, seen[name], weight_limit=127) for name, source in sources.items()}
     operators = Counter(node.op_type for node in quantized(model, sources, recipes).graph)
     assert (operators["MatMulIntegerToFloat"], operators["MatMul"]) == (24, 0)
-    assert operators["QuantizeLinear"] == 2 * len(sources) and operators["MultiHeadAttention"] == 2
+    assert operators["QuantizeLinear"] == 2 * len(sources) and operators["Attention"] == 2
 
 
 def test_a_divisor_in_a_carrier_changes_nothing_else(
