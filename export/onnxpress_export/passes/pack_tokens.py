@@ -100,7 +100,7 @@ class _Packing:
             rows = add_node("Gather", [value, self._places], f"{value.name}_rows", axis=1)
             laid_out = add_node("Squeeze", [rows, self._integers("rows", [0])], f"{value.name}_laid_out")
             assert self._mask.shape is not None and value.shape is not None
-            laid_out.shape = ir.Shape([*self._mask.shape, value.shape[-1]])
+            laid_out.type, laid_out.shape = value.type, ir.Shape([*self._mask.shape, value.shape[-1]])
             self._laid_out[value] = laid_out
         return self._laid_out[value]
 
