@@ -25,6 +25,10 @@ from onnxpress_export.passes import COMMON, CPU, PACKED, PORTABLE, apply_passes
 from onnxpress_export.passes.drop_padding_mask import drop_padding_mask
 from onnxpress_export.passes.drop_reshape_round_trips import drop_reshape_round_trips
 from onnxpress_export.passes.prune_to_classified_token import prune_to_classified_token
+from onnxpress_export.precision.activations import Activations
+from onnxpress_export.precision.products import find_sources
+from onnxpress_export.precision.quantize import quantize_products
+from onnxpress_export.precision.recipe import Recipe, choose_recipe, finer_recipe
 from tests.conftest import randomize
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -282,6 +286,25 @@ def test_packed_tokens_are_those_that_are_no_padding(captured: ir.Model) -> None
     found = session.run(None, {i.name: inputs[i.name] for i in session.get_inputs()})[1:]
     shapes = [output.shape[:2] for output in found]
     assert set(shapes) == {(1, tokens), (5, 1)} and shapes.count((1, tokens)) == 6 * (LAYERS - 1) + 2
+
+
+@pytest.mark.parametrize("choose", [choose_recipe, finer_recipe])
+def test_quantized_products_with_outliers_are_packed_too(captured: ir.Model, choose: Callable[..., Recipe]) -> None:
+    plain = captured.clone()
+    apply_passes(plain, COMMON)
+    sources = {source.name: source for source in find_sources(plain.graph)}
+    recipes = {}
+    for name, source in sources.items():
+        tokens = np.random.default_rng(1).normal(size=(200, len(source.products[0].weight))).astype(np.float32)
+        tokens[:, 3] *= 20
+        seen = Activations(tokens.min(axis=0), tokens.max(axis=0), tokens.mean(axis=0), tokens)
+        recipes[name] = choose(source, seen, weight_limit=127, outliers=1)
+    quantize_products(plain, sources, recipes)
+    model = plain.clone()
+    assert apply_passes(model, PACKED) == {"pack_tokens": LAYERS - 1, "use_onnx_attention": LAYERS}
+    inputs = random_inputs(5, 33, padded=True)
+    # the same integers; a number that lies on the edge of two steps may fall to the other side of it
+    np.testing.assert_allclose(run(model, inputs), run(plain, inputs), rtol=0, atol=2e-3)
 
 
 def test_packing_takes_any_padding(captured: ir.Model) -> None:

@@ -62,7 +62,7 @@ def _replace(node: ir.Node, masks: _Masks) -> bool:
     output = attention.outputs[0]
     output.name, output.type, output.shape = end.name, end.type, end.shape
     node.graph.insert_before(node, attention)
-    end.replace_all_uses_with(output)
+    end.replace_all_uses_with(output, replace_graph_outputs=True)
     node.graph.remove(node, safe=True)
     return True
 

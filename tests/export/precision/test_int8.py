@@ -14,14 +14,14 @@ import onnxpress
 import onnxpress.cli.verify as verify_command
 from onnxpress import loading, machine
 from onnxpress.artifact import open_artifact
-from onnxpress.fidelity import FidelityError
+from onnxpress.fidelity import Answers, Decision, FidelityError
 from onnxpress.generic import generic_examples
 from onnxpress.manifest import ChangedText, Fidelity, FileRecord, Variant
 from onnxpress.session import Session
 from onnxpress_export import export, variants
 from onnxpress_export.fidelity_report import write_report
 from onnxpress_export.precision.int8 import NoMixError
-from onnxpress_export.precision.search import _path
+from onnxpress_export.precision.search import _noises, _path
 from tests.cli.test_commands import refusal, run
 from tests.conftest import WORDS, MakeCheckpoint
 
@@ -224,6 +224,36 @@ def test_the_path_leaves_the_noise_that_costs_least_first() -> None:
         {"a": "fp32", "b": "int8"},
         {"a": "fp32", "b": "fp32"},
     ]
+
+
+def test_what_every_mix_shares_is_no_products_noise() -> None:
+    """Embeddings lose something in every mix, also where all products are fp32."""
+    reference = np.zeros((4, 2), dtype=np.float32)
+    reference[:, 1] = 5
+    parts = {"shared": [1, 1, 1, 1], "a": [2, -2, 2, -2], "b": [0, 0, 0, 0]}  # what each does to the margins
+
+    class Texts:
+        def logits(self, mix: dict[str, str]) -> np.ndarray:
+            moved = np.array(parts["shared"], dtype=np.float32)
+            for name, level in mix.items():
+                moved = (
+                    moved + np.array(parts[name]) * {"int8": 1.0, "int8+fp32": 0.5, "int8x2": 0.0, "fp32": 0.0}[level]
+                )
+            return reference + np.stack([np.zeros(4), moved], axis=1).astype(np.float32)
+
+    noises = _noises(
+        {"a": None, "b": None},  # type: ignore[dict-item]
+        lambda mix: mix,  # type: ignore[arg-type,return-value]
+        Texts(),  # type: ignore[arg-type]
+        Answers(reference, Decision("softmax")),
+        lambda _: None,
+    )
+    assert noises == {
+        "int8": {"a": 4.0, "b": 0.0},
+        "int8+fp32": {"a": 1.0, "b": 0.0},
+        "int8x2": {"a": 0.0, "b": 0.0},
+        "fp32": {"a": 0.0, "b": 0.0},
+    }
 
 
 def test_verify_repeats_the_measurement(int8_artifact: Path, sample: Path) -> None:

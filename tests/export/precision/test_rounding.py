@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from onnxpress_export.precision.activations import Activations
 from onnxpress_export.precision.products import Product, Source
-from onnxpress_export.precision.recipe import Recipe, choose_recipe, finer_recipe
+from onnxpress_export.precision.recipe import Recipe, choose_recipe, finer_recipe, outside
 from onnxpress_export.precision.rounding import inverse_factor, round_weight
 
 INPUTS, OUTPUTS = 48, 32
@@ -43,6 +43,7 @@ def error(recipe: Recipe, tokens: NDArray[np.float32], weight: NDArray[np.float3
     offset = float(recipe.zero_point)
     integers = np.clip(np.rint(value / recipe.scale) + offset, 0, 255) - offset
     approximate = (integers * recipe.scale) @ (parts.values * parts.scales) + parts.bias
+    approximate += value[:, recipe.outliers] @ parts.exact
     exact = tokens @ weight
     return float(np.square(approximate - exact).mean() / np.square(exact).mean())
 
@@ -69,6 +70,31 @@ def test_an_outlier_is_smoothed_away(tokens: NDArray[np.float32], weight: NDArra
     plain = finer_recipe(source(weight), seen(tokens), weight_limit=127)
     assert plain.divisor is None and plain.terms == 2
     assert error(recipe, tokens, weight) < error(plain, tokens, weight) / 2  # of its first term
+
+
+def test_outliers_are_kept_apart(tokens: NDArray[np.float32], weight: NDArray[np.float32]) -> None:
+    tokens[:, 3] -= 60 * np.abs(tokens[:, 3])  # one far above the rest, one far below
+    plain = finer_recipe(source(weight), seen(tokens), weight_limit=127)
+    recipe = choose_recipe(source(weight), seen(tokens), weight_limit=127, outliers=2)
+    finer = finer_recipe(source(weight), seen(tokens), weight_limit=127, outliers=2)
+    for found in (recipe, finer):
+        assert found.outliers.tolist() == [3, 7]
+        assert not found.weights["p"].values[[3, 7]].any() and found.weights["p"].exact.shape == (2, OUTPUTS)
+        assert found.scale < plain.scale / 5
+    assert error(recipe, tokens, weight) < error(plain, tokens, weight) / 100
+
+
+def test_what_is_kept_apart_counts_as_in_range(tokens: NDArray[np.float32], weight: NDArray[np.float32]) -> None:
+    recipe = choose_recipe(source(weight), seen(tokens), weight_limit=127, outliers=1)
+    far = np.full((1, INPUTS), 1e6, dtype=np.float32)
+    beyond = outside(far, recipe)
+    assert beyond[0, 7] == 0 and (np.delete(beyond[0], 7) > 1).all()
+
+
+def test_two_terms_keep_nothing_apart_where_all_channels_are_alike(weight: NDArray[np.float32]) -> None:
+    even = np.random.default_rng(4).normal(size=(500, INPUTS)).astype(np.float32)
+    assert not len(finer_recipe(source(weight), seen(even), weight_limit=127, outliers=4).outliers)
+    assert len(choose_recipe(source(weight), seen(even), weight_limit=127, outliers=4).outliers) == 4
 
 
 def test_what_a_carrier_takes_is_free_and_always_taken(weight: NDArray[np.float32]) -> None:
