@@ -1,7 +1,7 @@
 """Which texts run together.
 
-Padding is work whose result is thrown away, and on CPU an attention mask costs the fast attention kernel. So
-a batch holds texts of one length only; neither is needed then. A GPU wants few different shapes, and large ones:
+Padding is work whose result is thrown away, and a mask is added to every score. So on CPU a batch holds texts of
+one length only; neither is needed then. A GPU wants few different shapes, and large ones:
 there texts are padded to the nearest of some widths.
 """
 
