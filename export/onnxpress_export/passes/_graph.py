@@ -47,14 +47,16 @@ def add_initializer(graph: ir.Graph, name: str, content: NDArray[np.generic]) ->
     return value
 
 
-def add_node(op_type: str, inputs: Sequence[ir.Value], name: str, **attributes: int | list[int]) -> ir.Value:
+def add_node(
+    op_type: str, inputs: Sequence[ir.Value], name: str, *, domain: str = "", **attributes: int | list[int]
+) -> ir.Value:
     """Add a node of one output, called `name`, at the end of its inputs' graph. Returns the output.
 
     The caller sorts the graph once its edits are done.
     """
     graph = inputs[0].graph
     assert isinstance(graph, ir.Graph)
-    node = ir.node(op_type, inputs, attributes=attributes, name=name)
+    node = ir.node(op_type, inputs, attributes=attributes, name=name, domain=domain)
     node.outputs[0].name = name
     graph.append(node)
     return node.outputs[0]

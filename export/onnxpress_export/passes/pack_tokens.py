@@ -129,7 +129,7 @@ def _treats_tokens_alone(node: ir.Node, moving: list[int]) -> bool:
         return moving == [0] and node.attributes.get_int("axis", -1) in (-1, 2) and len(node.outputs) == 1
     if is_op(node, "Gather"):  # of channels
         return moving == [0] and node.attributes.get_int("axis", 0) in (-1, 2) and constant(node.inputs[1]) is not None
-    if is_op(node, "QuantizeLinear") or is_op(node, "DequantizeLinear"):
+    if is_op(node, "QuantizeLinear", _MICROSOFT) or is_op(node, "DequantizeLinear", _MICROSOFT):
         return moving == [0] and all((content := constant(value)) is not None and not content.ndim for value in rest)
     return node.domain == "" and node.op_type in PER_TOKEN and all(is_alike_for_all_tokens(value) for value in rest)
 

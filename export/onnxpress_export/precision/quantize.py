@@ -16,6 +16,8 @@ from onnxpress_export.precision.recipe import FINE_STEPS, MOST_OUTLIERS, Recipe
 __all__ = ["halve_weights", "quantize_embeddings", "quantize_products"]
 
 _MICROSOFT: Final = "com.microsoft"
+"""Also of QuantizeLinear: ONNX's own has a kernel a version, which ONNX Runtime 1.23 lacks for opset 23."""
+
 _BLOCKS: Final = (128, 64, 32, 16)
 _LEAST_ROWS: Final = 1_024  # a smaller table saves nothing
 
@@ -139,7 +141,7 @@ def _terms(value: ir.Value, name: str, recipe: Recipe) -> list[tuple[ir.Value, i
     """The uint8 that stand for `value`, each with its scale and zero point."""
     terms = [_add_quantize(value, f"{name}_quantized", recipe.scale, recipe.zero_point)]
     if recipe.terms == 2:
-        coarse = add_node("DequantizeLinear", terms[0], f"{name}_coarse")
+        coarse = add_node("DequantizeLinear", terms[0], f"{name}_coarse", domain=_MICROSOFT)
         rest = add_node("Sub", [value, coarse], f"{name}_rest")
         terms.append(
             _add_quantize(rest, f"{name}_rest_quantized", recipe.scale / np.float32(FINE_STEPS), np.uint8(128))
@@ -162,7 +164,8 @@ def _add_quantize(value: ir.Value, name: str, step: np.float32, zero: np.uint8) 
     assert isinstance(graph, ir.Graph)
     scale = add_initializer(graph, f"{name}_scale", np.array(step, dtype=np.float32))
     zero_point = add_initializer(graph, f"{name}_zero_point", np.array(zero, dtype=np.uint8))
-    return add_node("QuantizeLinear", [value, scale, zero_point], name), scale, zero_point
+    integers = add_node("QuantizeLinear", [value, scale, zero_point], name, domain=_MICROSOFT)
+    return integers, scale, zero_point
 
 
 def _add_product(inputs: Sequence[ir.Value | None], name: str) -> ir.Value:
