@@ -136,7 +136,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """One mix that the search measured, on its own part of the sample.
 
     Attributes:
-        products: Products by level: "int8", "int8x2" (two terms) and "fp32".
+        products: Products by level: "int8", "int8+fp32" (a few channels apart), "int8x2" (two terms) and "fp32".
         time: Estimated time of a run, as a share of fp32's.
         changed: Share of texts with another answer.
         expected: The share that the noise of the logits would change on average.
