@@ -107,10 +107,12 @@ def test_a_full_queue_refuses_at_once(classifier: onnxpress.Classifier, gate: Ga
         futures = [service.submit(FOUR), service.submit(FOUR)]
         with pytest.raises(onnxpress.OverloadedError, match=r"3 requests would wait; the limit is 2\. .*max_requests"):
             service.submit(FOUR)
+        with pytest.raises(onnxpress.OverloadedError):
+            service.submit("x" * 1_000_000)  # too long, but nobody looks at a text that there is no room for
         gate.open()
         assert [len(future.result(20)) for future in [first, *futures]] == [2, 2, 2]
         assert len(service.submit(FOUR).result(20)) == 2
-        assert service.metrics().requests["refused"] == 1
+        assert service.metrics().requests["refused"] == 2
 
 
 def test_tokens_are_bounded_too(classifier: onnxpress.Classifier, gate: Gate) -> None:

@@ -93,6 +93,13 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
+    def refuse_when_full(self) -> None:
+        """Raise OverloadedError where no request at all may come: known before its text is tokenized."""
+        with self._changed:
+            if not self._closed and self._waiting >= self._limits.max_requests:
+                self._recorder.ended("refused")
+                raise OverloadedError("requests", self._waiting + 1, self._limits.max_requests)
+
     def put(self, request: Request, *, wait: bool) -> None:
         """Queue `request`; where the queue is full, its caller waits for room with the answer, or is refused.
 

@@ -32,14 +32,17 @@ class Service:
         self._batcher = Batcher(classifier.mixed(), limits)
 
     def request(self, text: Text, timeout: float | None) -> Request:
-        """Tokenize `text`.
+        """Tokenize `text`, where there is room for a request.
 
         Raises:
             TextError: It cannot be classified.
+            OverloadedError: Too many requests wait, and they may not wait for room.
             ConfigError: `timeout` is not above 0.
         """
         if timeout is not None and not timeout > 0:
             raise ConfigError(f"timeout must be above 0 s, got {timeout!r}")
+        if not self._wait:
+            self._batcher.refuse_when_full()
         return Request(self._classifier.encode([text]), math.inf if timeout is None else timeout)
 
     def put(self, request: Request) -> None:
