@@ -16,7 +16,8 @@ def drop_padding_mask(model: ir.Model) -> int:
     """Remove the padding mask from every attention, and the graph input that it came from.
 
     Exact where every row has the same length: the mask is then all ones and changes no score. What reads its shape
-    reads that of `input_ids`, which is the same. Returns the number of attentions rewritten. The input stays when anything else reads it.
+    reads that of `input_ids`, which is the same. Returns the number of attentions rewritten. The input stays when
+    anything else reads it.
     """
     inputs = {value.name: value for value in model.graph.inputs}
     mask = inputs.get("attention_mask")
