@@ -19,7 +19,7 @@ FINE_STEPS: Final = 254
 """How much finer the second term's steps are: what the first leaves, half a step either way, fills its range."""
 
 MOST_OUTLIERS: Final = 8
-"""Channels of one source that may be kept apart: each costs a tenth of a percent of a product, and a few do most."""
+"""Channels of one source that may be kept apart: each costs about a hundredth of a product, and a few do most."""
 
 _STRENGTHS: Final = (0.35, 0.5, 0.65, 0.8)
 _UINT8: Final = 255
