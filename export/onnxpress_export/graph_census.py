@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import onnx_ir as ir
 
 __all__ = ["attention_count", "operator_counts", "weight_counts"]
 
-_ATTENTIONS = ("MultiHeadAttention", "Attention")
+_ATTENTIONS: Final = ("MultiHeadAttention", "Attention")
 
 
 def operator_counts(nodes: Iterable[ir.Node]) -> dict[str, int]:

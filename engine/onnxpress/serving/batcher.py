@@ -96,9 +96,9 @@ class Batcher:
     def refuse_when_full(self) -> None:
         """Raise OverloadedError where no request at all may come: known before its text is tokenized."""
         with self._changed:
-            if not self._closed and self._waiting >= self._limits.max_requests:
+            if not self._closed and (error := self._too_many()) is not None:
                 self._recorder.ended("refused")
-                raise OverloadedError("requests", self._waiting + 1, self._limits.max_requests)
+                raise error
 
     def put(self, request: Request, *, wait: bool) -> None:
         """Queue `request`; where the queue is full, its caller waits for room with the answer, or is refused.
@@ -157,9 +157,12 @@ class Batcher:
         return self._waiting < limits.max_requests and self._tokens + request.tokens <= limits.max_tokens
 
     def _overloaded(self, request: Request) -> OverloadedError:
-        if self._waiting >= self._limits.max_requests:
-            return OverloadedError("requests", self._waiting + 1, self._limits.max_requests)
-        return OverloadedError("tokens", self._tokens + request.tokens, self._limits.max_tokens)
+        return self._too_many() or OverloadedError("tokens", self._tokens + request.tokens, self._limits.max_tokens)
+
+    def _too_many(self) -> OverloadedError | None:
+        """What any further request meets; None where one may come."""
+        waiting, limit = self._waiting, self._limits.max_requests
+        return OverloadedError("requests", waiting + 1, limit) if waiting >= limit else None
 
     def _admit(self, request: Request) -> None:
         self._recorder.came(self._waiting)

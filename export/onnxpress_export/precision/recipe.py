@@ -111,7 +111,6 @@ def choose_recipe(source: Source, seen: Activations, *, weight_limit: int, outli
     """
     largest_weights = np.max([np.abs(product.weight).max(axis=1) for product in source.products], axis=0)
     largest = np.maximum(np.abs(seen.low), np.abs(seen.high))
-
     exact = {product.name: seen.tokens @ product.weight for product in source.products}
 
     def error(divisor: NDArray[np.float32] | None) -> float:
