@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Final, Literal
@@ -41,6 +42,14 @@ _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MAX_MANIFEST_BYTES: Final = 16 * 2**20
 
 
+def _require_finite(record: msgspec.Struct) -> None:
+    """Raise ValueError when a number of `record` is NaN or infinite: JSON has neither, so it could not be read back."""
+    for name in record.__struct_fields__:
+        value = getattr(record, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} of {type(record).__name__} must be a finite number, got {value}")
+
+
 class FileRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a file was when it was exported."""
 
@@ -65,6 +74,9 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tolerance: float
     equal_labels: int
 
+    def __post_init__(self) -> None:
+        _require_finite(self)
+
 
 class ChangedText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A text whose answer a variant changes."""
@@ -83,6 +95,8 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         changed: Texts with another answer: another best label, another set of accepted labels (by the manifest's
             thresholds), or a regression's value moved by more than a tenth of its standard deviation.
         changed_low, changed_high: 95 % interval of the share of changed answers (Wilson).
+        upper_95: The share that is not exceeded with 95 % confidence (Clopper and Pearson, one-sided); None in records
+            of before it was kept.
         budget: The share that was allowed.
         accuracy: Share of right answers, where the sample has labels.
         f1: F1 of each label, averaged over the labels that occur (macro F1), where the sample has labels.
@@ -112,6 +126,10 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mean_difference: float
     speed: float | None
     examples: tuple[ChangedText, ...]
+    upper_95: float | None = None
+
+    def __post_init__(self) -> None:
+        _require_finite(self)
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -131,6 +149,9 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     overshoot: float
     worst: str
 
+    def __post_init__(self) -> None:
+        _require_finite(self)
+
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One mix that the search measured, on its own part of the sample.
@@ -148,6 +169,9 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     changed: float
     expected: float
     chosen: bool
+
+    def __post_init__(self) -> None:
+        _require_finite(self)
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,7 +10,8 @@ from typing import Final, Literal
 import onnx_ir as ir
 from msgspec import structs
 
-from onnxpress.fidelity import Answers, chance_within
+from onnxpress.budget import chance_within
+from onnxpress.fidelity import Answers
 from onnxpress.manifest import Candidate
 from onnxpress_export.precision.products import Source
 from onnxpress_export.precision.quantize import halve_weights, quantize_embeddings, quantize_products
