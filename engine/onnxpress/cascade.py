@@ -1,15 +1,16 @@
 """Which graph answers a text: the cheapest one that is sure enough of it.
 
-A lower precision changes the answers of texts on which the model itself wavers: where the margin between the answer and
-the next one is as small as the precision's noise. Keeping products in a higher precision for their sake makes every text
-slower; running these few texts again in fp32 costs their own time alone. So each text begins at the first stage, and leaves
-at the first one whose margin reaches the stage's threshold. The last stage keeps all that come to it.
+A lower precision changes the answers of texts on which the model itself wavers: where the margin between the answer
+and the next one is as small as the precision's noise. Keeping products in a higher precision for their sake makes
+every text slower; running these few texts again in fp32 costs their own time alone. So each text begins at the first
+stage, and leaves at the first one whose margin reaches the stage's threshold. The last stage keeps all that come to it.
 
-What a text is answered by is decided by its own logits, never by its company, so that an answer stays the same, bit for bit,
-alone and in any batch. Texts that go on are planned anew, all of a call together: there they share batches of their length.
+What a text is answered by is decided by its own logits, never by its company, so that an answer stays the same, bit
+for bit, alone and in any batch. Texts that go on are planned anew, all of a call together: there they share batches of
+their length.
 
-The thresholds come from the export, which measured on real text how far the noise reaches (`docs/precision.md`). A normal
-distribution would not do: the largest flips lie beyond four standard deviations.
+The thresholds come from the export, which measured on real text how far the noise reaches (`docs/precision.md`). A
+normal distribution would not do: the largest flips lie beyond four standard deviations.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,8 +137,7 @@ class Running:
         buckets = runner.plan(rows.lengths[which], self._batches_at_once)
         self._futures: list[Future[None]] = []
         if self._workers is not None and len(buckets) > 1:
-            submit = self._workers.submit
-            self._futures = [submit(lambda bucket=bucket: run(bucket), urgency=number) for bucket in buckets]
+            self._futures = [self._workers.submit(partial(run, bucket), urgency=number) for bucket in buckets]
         else:
             for bucket in buckets:
                 run(bucket)

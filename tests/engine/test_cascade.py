@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_only_texts_whose_margin_is_below_the_threshold_go_on() -> None:
     both = cascade(("int8", quick, 1.0), ("fp32", exact, 0.0))
     logits = both.begin(rows_of([3, 4, 5, 6, 7]), None, 1).result()
     assert logits[:, 0].tolist() == pytest.approx([5.0, -0.1, -4.0, 0.2, 1.0])
-    assert sorted(sum(exact.batches, [])) == [4, 6]
+    assert sorted(chain.from_iterable(exact.batches)) == [4, 6]
     assert both.answered == {"int8": 3, "fp32": 2}
 
 
@@ -78,7 +79,7 @@ def test_three_stages_each_see_what_the_one_before_was_not_sure_of() -> None:
     three = cascade(("first", first, 4.0), ("int8", quick, 1.0), ("fp32", exact, 0.0))
     logits = three.begin(rows_of([5, 3, 4, 5]), None, 1).result()
     assert logits[:, 0].tolist() == [7.0, 9.0, 2.0, 7.0]
-    assert (sorted(sum(quick.batches, [])), exact.batches) == ([4, 5, 5], [[5, 5]])
+    assert (sorted(chain.from_iterable(quick.batches)), exact.batches) == ([4, 5, 5], [[5, 5]])
     assert three.answered == {"first": 1, "int8": 1, "fp32": 2}
 
 
@@ -94,7 +95,7 @@ def test_a_text_of_several_windows_goes_on_whole_or_not_at_all() -> None:
     both = cascade(("int8", Graph(SURE), 1.0), ("fp32", exact, 0.0))
     logits = both.begin(rows_of([3, 4, 6, 4, 5], starts=[0, 2, 4]), None, 1).result()
     assert logits[:, 0].tolist() == pytest.approx([2.55, 0.05, -4.0])
-    assert sorted(sum(exact.batches, [])) == [4, 6]
+    assert sorted(chain.from_iterable(exact.batches)) == [4, 6]
 
 
 def test_logits_that_are_not_numbers_never_pass_as_sure() -> None:
