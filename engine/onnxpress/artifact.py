@@ -72,7 +72,9 @@ class Artifact:
         return content
 
     def variant(self, precision: str, device: Device = "cpu") -> Variant:
-        """The variant of `precision` for `device`; "auto" is the fastest of those that the artifact holds for it.
+        """The variant of `precision` for `device`; "auto" is the fastest that the artifact holds for it.
+
+        None is taken so that was measured to be no faster than fp32.
 
         Raises:
             ConfigError: There is no such precision, or it does not run on `device`.
@@ -81,7 +83,8 @@ class Artifact:
         held = {variant.precision: variant for variant in self.manifest.variants}
         usable = _FASTEST_FIRST[device]
         if precision == "auto":
-            return next((held[name] for name in usable if name in held), self.manifest.variants[0])
+            paying = (held[name] for name in usable if name in held and not _is_slower(held[name]))
+            return next(paying, self.manifest.variants[0])
         if precision not in _PRECISIONS:
             raise ConfigError(f"precision must be auto, {' or '.join(_PRECISIONS)}, got {precision!r}")
         if precision not in usable:
@@ -91,6 +94,11 @@ class Artifact:
                 self.path, f"holds no {precision} variant (it has {', '.join(held)}). Pass precision='auto'."
             )
         return held[precision]
+
+
+def _is_slower(variant: Variant) -> bool:
+    """Whether it was measured to be no faster than fp32."""
+    return variant.fidelity is not None and variant.fidelity.speed is not None and variant.fidelity.speed <= 1
 
 
 def open_artifact(path: Path) -> Artifact:

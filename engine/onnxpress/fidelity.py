@@ -36,14 +36,15 @@ _EXAMPLE_CHARACTERS: Final = 200
 class FidelityError(CheckFailedError):
     """A variant changes more answers than its budget allows."""
 
-    def __init__(self, precision: str, changed: int, texts: int, budget: float) -> None:
-        super().__init__(precision, changed, texts, budget)
+    def __init__(self, precision: str, changed: int, texts: int, budget: float, outcome: str = "") -> None:
+        super().__init__(precision, changed, texts, budget, outcome)
         self.precision, self.changed, self.texts, self.budget = precision, changed, texts, budget
+        self.outcome = outcome
 
     def __str__(self) -> str:
         return (
             f"{self.precision} changes {self.changed / self.texts:.2%} of the answers on {self.texts:,} texts "
-            f"({self.changed}); the budget is {self.budget:.2%}. Raise --max-disagreement, "
+            f"({self.changed}); the budget is {self.budget:.2%}. {self.outcome}Raise --max-disagreement, "
             f"give a larger --sample to choose by, or drop {self.precision}."
         )
 
@@ -177,7 +178,8 @@ class Answers:
 def _steps(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """What each output of a regression may move by, float64 [outputs]: a tenth of its own spread over the texts."""
     exact = values.astype(np.float64)
-    return np.maximum(_MOVED * exact.std(axis=0), _ROUNDING * np.abs(exact).max(axis=0))
+    steps: NDArray[np.float64] = np.maximum(_MOVED * exact.std(axis=0), _ROUNDING * np.abs(exact).max(axis=0))
+    return steps
 
 
 def _finite(logits: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -259,10 +261,10 @@ def compare_answers(
     )
 
 
-def require_budget(fidelity: Fidelity, precision: str) -> None:
-    """Raise FidelityError when more answers changed than the budget allows."""
+def require_budget(fidelity: Fidelity, precision: str, *, outcome: str = "") -> None:
+    """Raise FidelityError, which says what the `outcome` was, when more answers changed than the budget allows."""
     if fidelity.changed > fidelity.budget * fidelity.texts:
-        raise FidelityError(precision, fidelity.changed, fidelity.texts, fidelity.budget)
+        raise FidelityError(precision, fidelity.changed, fidelity.texts, fidelity.budget, outcome)
 
 
 def certainty(fidelity: Fidelity) -> str:

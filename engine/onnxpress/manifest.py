@@ -158,10 +158,11 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     Attributes:
         products: Products by level: "int8", "int8+fp32" (a few channels apart), "int8x2" (two terms) and "fp32".
-        time: Estimated time of a run, as a share of fp32's.
+        time: Time of its operators on some of the texts, as a share of fp32's.
         changed: Share of texts with another answer.
         expected: The share that the noise of the logits would change on average.
         chosen: Whether the variant is this one.
+        embeddings: What its embedding tables are stored as.
     """
 
     products: dict[str, int]
@@ -169,6 +170,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     changed: float
     expected: float
     chosen: bool
+    embeddings: Literal["uint8", "fp32"] = "uint8"
 
     def __post_init__(self) -> None:
         _require_finite(self)

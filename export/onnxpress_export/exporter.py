@@ -17,7 +17,7 @@ import onnxruntime
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-from onnxpress.errors import CheckpointError, ConfigError
+from onnxpress.errors import CheckFailedError, CheckpointError, ConfigError
 from onnxpress.fidelity import Decision
 from onnxpress.manifest import SCHEMA_VERSION, Manifest, Provenance, Variant
 from onnxpress_export.artifact import (
@@ -114,8 +114,8 @@ def export(
     Raises:
         CheckpointError: The checkpoint cannot be exported.
         OutputExistsError: `output` is taken.
-        CheckFailedError: The graph is not fused, or does not give torch's answers; or a precision changes more
-            answers than it may.
+        CheckFailedError: The graph is not fused, or does not give torch's answers: nothing was written. Or a precision
+            changes more answers than it may, or brings nothing: it was left out, and the artifact holds the others.
         ConfigError: A setting is outside its range, or the sample cannot be used.
     """
     target = Path(output)
@@ -170,7 +170,7 @@ def export(
         fp32_variant = Variant(
             precision="fp32", portable=portable, cpu=cpu, packed=packed, weights=(WEIGHTS_NAME,), parity=parity
         )
-        variants = [fp32_variant]
+        variants, refused = [fp32_variant], list[CheckFailedError]()
         if texts is not None:
             fp32 = Fp32(
                 checkpoint=loaded,
@@ -183,9 +183,9 @@ def export(
                 budget=max_disagreement,
                 on_step=on_step,
             )
-            measured = write_lower_precisions(fp32, precisions, int8_for=int8_for)
-            for variant in measured:
-                require_fusion(variant.cpu.operators, where=variant.cpu.file)
+            measured, refused = write_lower_precisions(fp32, precisions, int8_for=int8_for)
+            for graph in (graph for variant in measured for graph in variant.graphs):
+                require_fusion(graph.operators, where=graph.file)
             variants += measured
         on_step("writing the manifest")
         write_tokenizer(loaded, staging)
@@ -196,6 +196,8 @@ def export(
     if layout == "triton":
         on_step("writing the Triton repository")
         write_repository(target, manifest, repository)
+    if refused:
+        raise refused[0]
     return ExportReport(manifest=manifest, session_operators=executed)
 
 

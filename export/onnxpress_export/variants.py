@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 import onnx_ir as ir
 
-from onnxpress.errors import ConfigError
-from onnxpress.fidelity import Answers, Decision, require_budget
-from onnxpress.machine import int8_target
+from onnxpress.errors import CheckFailedError, ConfigError
+from onnxpress.fidelity import Answers, Decision, FidelityError, require_budget
+from onnxpress.machine import int8_target, saturates
 from onnxpress.manifest import Fidelity, Graph, Target, Variant
 from onnxpress_export.artifact import (
     HALF_GRAPH_NAME,
@@ -20,6 +22,7 @@ from onnxpress_export.artifact import (
     INT8_GRAPH_NAME,
     INT8_PACKED_GRAPH_NAME,
     INT8_WEIGHTS_NAME,
+    WEIGHTS_NAME,
     write_graph,
     write_weights,
 )
@@ -27,8 +30,10 @@ from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.graph_census import operator_counts, weight_counts
 from onnxpress_export.passes import CPU, PACKED, PORTABLE, Passes, apply_passes
 from onnxpress_export.precision.half import convert_to_half, nodes_kept_single
-from onnxpress_export.precision.int8 import choose_int8, measure_fidelity
+from onnxpress_export.precision.int8 import Int8, NoGainError, choose_int8, measure_fidelity
 from onnxpress_export.precision.sample import Sample, torch_answers
+from onnxpress_export.precision.trial import Trial
+from onnxpress_export.precision.twins import require_alike
 
 __all__ = [
     "MAX_DISAGREEMENT",
@@ -104,52 +109,108 @@ class Fp32:
     on_step: Callable[[str], None]
 
 
-def write_lower_precisions(source: Fp32, precisions: Sequence[str], *, int8_for: Int8For) -> list[Variant]:
+def write_lower_precisions(
+    source: Fp32, precisions: Sequence[str], *, int8_for: Int8For
+) -> tuple[list[Variant], list[CheckFailedError]]:
     """Write the fp16 and int8 variants that `precisions` names; "fp32" is passed over.
 
-    Raises:
-        CheckFailedError: A precision changes more answers than the budget.
+    Returns those that kept their promise, and why each other one did not: of it no file is left.
     """
     wanted = set(precisions) - {"fp32"}
     if not wanted:
-        return []
+        return [], []
     source.on_step("asking torch about unseen texts")
     torch_says = torch_answers(source.checkpoint, source.sample, source.decision)
-    variants = []
-    if "fp16" in wanted:
-        variants.append(_write_half(source, torch_says))
-    if "int8" in wanted:
-        variants.append(_write_int8(source, torch_says, _target(int8_for)))
-    return variants
+    variants, refused = [], []
+    for name, write in (("fp16", _write_half), ("int8", partial(_write_int8, target=_target(int8_for)))):
+        if name in wanted:
+            try:
+                variants.append(write(source, torch_says))
+            except CheckFailedError as error:
+                refused.append(error)
+    return variants, refused
 
 
-def _write_int8(source: Fp32, torch_says: Answers, target: Target) -> Variant:
-    model, directory = source.masked.clone(), source.directory
-    recipe = choose_int8(
+@contextmanager
+def _files_kept_only_of_success(directory: Path) -> Iterator[None]:
+    """After an error, remove what was written into `directory` since."""
+    before = set(directory.iterdir())
+    try:
+        yield
+    except CheckFailedError:
+        for path in set(directory.iterdir()) - before:
+            path.unlink()
+        raise
+
+
+def _write_int8(source: Fp32, torch_says: Answers, *, target: Target) -> Variant:
+    refused: FidelityError | None = None
+    attempts = choose_int8(
         source.cpu,
-        directory,
+        source.directory,
         source.sample,
         source.decision,
         target=target,
         budget=source.budget,
         on_step=source.on_step,
     )
-    rewrites = {**source.rewrites, "quantize": recipe.apply(model)}
-    write_weights(model, directory, INT8_WEIGHTS_NAME)
-    portable = write_and_count(model.clone(), {}, rewrites, directory, INT8_GRAPH_NAME)
-    packed = write_packed(model, rewrites, directory, INT8_PACKED_GRAPH_NAME)
-    cpu = write_and_count(model, CPU, rewrites, directory, INT8_CPU_GRAPH_NAME)
-    return Variant(
-        precision="int8",
-        portable=portable,
-        cpu=cpu,
-        packed=packed,
-        weights=(INT8_WEIGHTS_NAME,),
-        fidelity=_measured(source, "int8", model, torch_says, timed=True),
-        target=target,
-        search=recipe.candidates,
-        drift=recipe.drift(source.cpu, directory, source.sample),
+    for recipe, sample in attempts:
+        says = torch_says if sample is source.sample else torch_answers(source.checkpoint, sample, source.decision)
+        try:
+            return _int8_variant(replace(source, sample=sample), says, recipe, target)
+        except FidelityError as error:
+            refused = refused or error
+    assert refused is not None  # the first attempt is always there, or raises
+    raise refused
+
+
+def _int8_variant(source: Fp32, torch_says: Answers, recipe: Int8, target: Target) -> Variant:
+    with _files_kept_only_of_success(source.directory):
+        model, directory = source.masked.clone(), source.directory
+        rewrites = {**source.rewrites, "quantize": recipe.apply(model)}
+        write_weights(model, directory, INT8_WEIGHTS_NAME)
+        portable = write_and_count(model.clone(), {}, rewrites, directory, INT8_GRAPH_NAME)
+        packed = write_packed(model, rewrites, directory, INT8_PACKED_GRAPH_NAME)
+        cpu = write_and_count(model, CPU, rewrites, directory, INT8_CPU_GRAPH_NAME)
+        fidelity = _measured(source, "int8", model, torch_says, target=target)
+        size = _size(directory, INT8_WEIGHTS_NAME) / _size(directory, WEIGHTS_NAME)
+        if size >= 1 and (fidelity.speed is None or fidelity.speed <= 1):
+            raise NoGainError(recipe.quantized, recipe.products, fidelity.speed, size)
+        source.on_step("comparing the int8 graphs")
+        _require_alike(source, model, portable, packed, target)
+        return Variant(
+            precision="int8",
+            portable=portable,
+            cpu=cpu,
+            packed=packed,
+            weights=(INT8_WEIGHTS_NAME,),
+            fidelity=fidelity,
+            target=target,
+            search=recipe.candidates,
+            drift=recipe.drift(source.cpu, directory, source.sample),
+        )
+
+
+def _require_alike(source: Fp32, cpu: ir.Model, portable: Graph, packed: Graph | None, target: Target) -> None:
+    """Raise GraphsDifferError where the graphs that take padding do not give the logits of `cpu`, int8's graph."""
+    tokenizer, rows = source.checkpoint.tokenizer, source.sample.unseen_rows
+    trial = Trial(rows, source.directory, saturates=saturates(target))
+    graphs = [(source.directory / portable.file, False)]
+    if packed is not None:
+        graphs.append((source.directory / packed.file, True))
+    require_alike(
+        graphs,
+        rows,
+        trial.logits(cpu),
+        trial.logits(source.cpu),
+        padding=tokenizer.pad_token_id or 0,
+        left=tokenizer.padding_side == "left",
+        saturates=trial.saturates,
     )
+
+
+def _size(directory: Path, name: str) -> int:
+    return (directory / name).stat().st_size
 
 
 def _write_half(source: Fp32, torch_says: Answers) -> Variant:
@@ -159,14 +220,14 @@ def _write_half(source: Fp32, torch_says: Answers) -> Variant:
     source.on_step("looking for what fp16 cannot hold")
     kept = nodes_kept_single(model, directory, source.sample.seen_rows)
     rewrites["convert_to_half"] = convert_to_half(model, kept)
-    write_weights(model, directory, HALF_WEIGHTS_NAME)
-    graph = write_and_count(model, {}, rewrites, directory, HALF_GRAPH_NAME)
-    # not timed: a CPU converts to fp32 and back at every node
-    fidelity = _measured(source, "fp16", model, torch_says, timed=False)
+    with _files_kept_only_of_success(directory):
+        write_weights(model, directory, HALF_WEIGHTS_NAME)
+        graph = write_and_count(model, {}, rewrites, directory, HALF_GRAPH_NAME)
+        fidelity = _measured(source, "fp16", model, torch_says, target=None)
     return Variant(precision="fp16", portable=graph, cpu=graph, weights=(HALF_WEIGHTS_NAME,), fidelity=fidelity)
 
 
-def _measured(source: Fp32, precision: str, model: ir.Model, torch_says: Answers, *, timed: bool) -> Fidelity:
+def _measured(source: Fp32, precision: str, model: ir.Model, torch_says: Answers, *, target: Target | None) -> Fidelity:
     """The fidelity of `model` on unseen texts, which is within the budget."""
     source.on_step(f"measuring {precision} on unseen texts")
     fidelity = measure_fidelity(
@@ -178,9 +239,11 @@ def _measured(source: Fp32, precision: str, model: ir.Model, torch_says: Answers
         source.decision,
         torch=torch_says,
         budget=source.budget,
-        timed=timed,
+        name=precision,
+        target=target,
+        timed=precision == "int8",  # fp16: a CPU converts to fp32 and back at every node
     )
-    require_budget(fidelity, precision)
+    require_budget(fidelity, precision, outcome=f"{precision} was left out. ")
     return fidelity
 
 

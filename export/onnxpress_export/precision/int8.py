@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -12,16 +12,17 @@ import onnx_ir as ir
 from onnxpress.cpu import available_cpus
 from onnxpress.errors import CheckFailedError
 from onnxpress.fidelity import Answers, Decision, compare_answers
+from onnxpress.machine import saturates
 from onnxpress.manifest import Candidate, Drift, Fidelity, Target
 from onnxpress_export.precision.activations import record_activations
 from onnxpress_export.precision.drift import measure_drift
-from onnxpress_export.precision.products import Source, find_sources
-from onnxpress_export.precision.recipe import MOST_OUTLIERS, Recipe, choose_recipe, finer_recipe
+from onnxpress_export.precision.products import find_sources, weighted_nodes
+from onnxpress_export.precision.recipe_book import RecipeBook
 from onnxpress_export.precision.sample import SEED, Sample
-from onnxpress_export.precision.search import Level, Mix, build, search
+from onnxpress_export.precision.search import Plan, Search, build
 from onnxpress_export.precision.trial import Trial
 
-__all__ = ["Int8", "NoMixError", "choose_int8", "measure_fidelity"]
+__all__ = ["Int8", "NoGainError", "NoMixError", "choose_int8", "measure_fidelity"]
 
 _WEIGHT_LIMITS: Final[dict[Target, int]] = {
     "vnni": 127,
@@ -30,6 +31,10 @@ _WEIGHT_LIMITS: Final[dict[Target, int]] = {
 }
 _KEPT_TOKENS: Final = 2_048
 _ROUNDS: Final = 5
+
+
+_LEAST_LEFT: Final = 50
+"""Unseen texts that another attempt must leave to be measured on."""
 
 
 class NoMixError(CheckFailedError):
@@ -42,8 +47,27 @@ class NoMixError(CheckFailedError):
     def __str__(self) -> str:
         return (
             f"no int8 mix keeps the budget of {self.budget:.2%}: with every product in int8, {self.changed:.2%} of the "
-            f"answers change and {self.expected:.2%} are expected to. Nothing was written. Raise --max-disagreement, "
+            f"answers change and {self.expected:.2%} are expected to. int8 was left out. Raise --max-disagreement, "
             "or drop int8."
+        )
+
+
+class NoGainError(CheckFailedError):
+    """What can be done in int8 is too little to bring anything."""
+
+    def __init__(self, quantized: int, products: int, speed: float | None = None, size: float | None = None) -> None:
+        super().__init__(quantized, products, speed, size)
+        self.quantized, self.products, self.speed, self.size = quantized, products, speed, size
+
+    def __str__(self) -> str:
+        measured = [f"{self.quantized} of {self.products} products are in int8"]
+        if self.speed is not None:
+            measured.append(f"{self.speed:.2f} × fp32's speed")
+        if self.size is not None:
+            measured.append(f"{self.size:.2f} × its size")
+        return (
+            f"int8 brings nothing here: {', '.join(measured)}. int8 was left out. Raise --max-disagreement where "
+            "answers may change more often, or drop int8."
         )
 
 
@@ -52,22 +76,24 @@ class Int8:
     """What to do to a graph, found on one graph and put into any clone of it.
 
     Attributes:
+        plan: The level of each source.
         candidates: What the search measured.
+        quantized, products: Products in int8, and all that multiply by constants.
     """
 
-    sources: dict[str, Source]
-    recipes: dict[Level, dict[str, Recipe]]
-    mix: Mix
+    book: RecipeBook
+    plan: Plan
     candidates: tuple[Candidate, ...]
+    quantized: int
+    products: int
 
     def apply(self, model: ir.Model) -> int:
         """Quantize `model` in place. Returns the number of products and embedding tables rewritten."""
-        return build(model, self.sources, self.recipes, self.mix)
+        return build(model, self.book, self.plan)
 
     def drift(self, model: ir.Model, folder: Path, sample: Sample) -> Drift:
         """How far the sample's unseen texts leave the ranges of what is quantized of the fp32 graph `model`."""
-        chosen = {name: self.recipes[level][name] for name, level in self.mix.items() if level != "fp32"}
-        return measure_drift(model, folder, sample.unseen_rows, chosen)
+        return measure_drift(model, folder, sample.unseen_rows, self.book.of(self.plan.mix))
 
 
 def choose_int8(
@@ -79,8 +105,12 @@ def choose_int8(
     target: Target,
     budget: float,
     on_step: Callable[[str], None],
-) -> Int8:
-    """Calibrate on the sample's seen texts, and search for the fastest mix that keeps the budget on them.
+) -> Iterator[tuple[Int8, Sample]]:
+    """Calibrate on the sample's seen texts, and search for the fastest mixes that keep the budget on them.
+
+    Each comes with the sample that it is to be measured on: the first with all unseen texts. When it fails there, the
+    first half of these joins the seen ones, the next mix is chosen by both, and only the other half may judge it: no
+    mix is judged by texts that had a say in its choice. So on, while enough texts are left.
 
     Args:
         model: The CPU's fp32 graph, whose weights lie in `folder`; it stays as it is.
@@ -93,25 +123,37 @@ def choose_int8(
 
     Raises:
         NoMixError: Only fp32 itself keeps the budget.
+        NoGainError: Less than half of the products are in int8.
     """
     sources = {source.name: source for source in find_sources(model.graph)}
+    products = len(weighted_nodes(model.graph))
+    if 2 * sum(len(source.products) for source in sources.values()) < products or not sources:
+        raise NoGainError(sum(len(source.products) for source in sources.values()), products)
     on_step("watching the activations")
     seen = record_activations(
         model, folder, sample.seen_rows, list(sources), threads=available_cpus(), kept=_KEPT_TOKENS, seed=SEED
     )
-    recipes: dict[Level, dict[str, Recipe]] = {"int8": {}, "int8+fp32": {}, "int8x2": {}}
-    for number, (name, source) in enumerate(sources.items(), 1):
-        on_step(f"rounding weights, product {number} of {len(sources)}")
-        limit = _WEIGHT_LIMITS[target]
-        recipes["int8"][name] = choose_recipe(source, seen[name], weight_limit=limit)
-        recipes["int8+fp32"][name] = choose_recipe(source, seen[name], weight_limit=limit, outliers=MOST_OUTLIERS)
-        recipes["int8x2"][name] = finer_recipe(source, seen[name], weight_limit=limit, outliers=MOST_OUTLIERS // 2)
-    trial = Trial(sample.seen_rows, folder)
-    answers = Answers(trial.logits(model), decision)
-    found = search(model, sources, recipes, trial, answers, budget=budget, unseen=len(sample.unseen), on_step=on_step)
-    if set(found.mix.values()) == {"fp32"}:
-        raise NoMixError(budget, found.candidates[0].changed, found.candidates[0].expected)
-    return Int8(sources, recipes, found.mix, found.candidates)
+    book = RecipeBook(sources, seen, weight_limit=_WEIGHT_LIMITS[target], on_step=on_step)
+    trial = Trial(sample.seen_rows, folder, saturates=saturates(target))
+    search = Search(model, book, trial, decision, budget=budget, on_step=on_step)
+    place, attempt = -1, 0
+    while True:
+        answers = Answers(trial.logits(model), decision)
+        found = search.first(trial, answers, unseen=len(sample.unseen), after=place)
+        levels = set(found.plan.mix.values())
+        if not found.within or levels == {"fp32"}:
+            if attempt:
+                return
+            raise NoMixError(budget, found.candidates[0].changed, found.candidates[0].expected)
+        quantized = sum(len(sources[name].products) for name, level in found.plan.mix.items() if level != "fp32")
+        if 2 * quantized < products:
+            raise NoGainError(quantized, products)
+        yield Int8(book, found.plan, found.candidates, quantized, products), sample
+        if len(sample.unseen) < 2 * _LEAST_LEFT:
+            return
+        on_step("that mix changed too many of the unseen answers: the next one is chosen, by half of them too")
+        place, attempt, sample = found.index, attempt + 1, sample.with_more_seen(len(sample.unseen) // 2)
+        trial = replace(trial, rows=sample.seen_rows)
 
 
 def measure_fidelity(
@@ -124,13 +166,15 @@ def measure_fidelity(
     *,
     torch: Answers,
     budget: float,
+    name: str,
+    target: Target | None = None,
     timed: bool = True,
 ) -> Fidelity:
-    """Compare `model` with `reference` on the sample's unseen texts. Weights of both lie in `folder`.
+    """Compare `model`, called `name`, with `reference` on the sample's unseen texts. Weights of both lie in `folder`.
 
-    `torch` is what torch answers to the first of these texts. `timed` asks for the speed too.
+    `torch` is what torch answers to the first of these texts; int8 is for a `target`. `timed` asks for the speed too.
     """
-    trial = Trial(sample.unseen_rows, folder)
+    trial = Trial(sample.unseen_rows, folder, saturates=saturates(target))
     return compare_answers(
         Answers(trial.logits(reference), decision),
         trial.logits(model),
@@ -140,4 +184,5 @@ def measure_fidelity(
         budget=budget,
         speed=trial.speed(model, reference, rounds=_ROUNDS) if timed else None,
         torch=torch,
+        name=name,
     )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from onnxpress_export.precision.activations import Activations
 from onnxpress_export.precision.products import Product, Source
-from onnxpress_export.precision.recipe import Recipe, choose_recipe, finer_recipe, outside
+from onnxpress_export.precision.recipe import Recipe, choose_recipes, finer_recipes, outside
 from onnxpress_export.precision.rounding import inverse_factor, round_weight
 
 INPUTS, OUTPUTS = 48, 32
@@ -33,7 +33,15 @@ def seen(tokens: NDArray[np.float32]) -> Activations:
 
 
 def source(weight: NDArray[np.float32], carrier: str | None = None) -> Source:
-    return Source("value", (Product("p", "p", weight, np.zeros(OUTPUTS, dtype=np.float32)),), carrier)
+    return Source("value", (Product("p", "p", weight, np.zeros(OUTPUTS, dtype=np.float32), "w"),), carrier)
+
+
+def choose_recipe(of: Source, values: Activations, **settings: int) -> Recipe:
+    return choose_recipes([of], {of.name: values}, **settings)[of.name]
+
+
+def finer_recipe(of: Source, values: Activations, **settings: int) -> Recipe:
+    return finer_recipes([of], {of.name: values}, **settings)[of.name]
 
 
 def error(recipe: Recipe, tokens: NDArray[np.float32], weight: NDArray[np.float32]) -> float:
