@@ -91,7 +91,7 @@ def load(
         optimize_for=optimize_for,
         threads=threads,
         workers=workers,
-        affinity=None if affinity is None else tuple(affinity),
+        affinity=_as_cpus(affinity),
         spinning=spinning,
         max_tokens=max_tokens,
         max_texts=max_texts,
@@ -101,7 +101,18 @@ def load(
         pooling=pooling,
         cuda=cuda or CudaSettings(),
     )
-    return _load(Path(path), settings)
+    try:
+        named = Path(path)
+    except TypeError:
+        raise ConfigError(f"an artifact is named by a str or a path, got {path!r}") from None
+    return _load(named, settings)
+
+
+def _as_cpus(affinity: Sequence[int] | None) -> tuple[int, ...] | None:
+    try:
+        return None if affinity is None else tuple(affinity)
+    except TypeError:
+        raise ConfigError(f"affinity must name CPUs by their numbers from 0, got {affinity!r}") from None
 
 
 def _load(path: Path, settings: Settings) -> Classifier:
@@ -132,6 +143,7 @@ def _load(path: Path, settings: Settings) -> Classifier:
         precision=variant.precision,
         settings=settings,
         workers=workers,
+        threads=workers * threads if session.device == "cpu" else threads,
         open_mixed=partial(_open_mixed, artifact, settings, variant, runner, threads=threads),
         reload=(_load, (path.resolve(), settings)),
     )
