@@ -7,16 +7,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from itertools import islice
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from types import TracebackType
-from typing import overload
+from typing import Final, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.encoder import Encoder, Text, TokenRows
-from onnxpress.errors import ClosedError, ConfigError, ForkedError, TextError
+from onnxpress.encoder import Encoder, TokenRows, slices_of
+from onnxpress.errors import ConfigError, RunError, TextError
+from onnxpress.lifetime import Lifetime
 from onnxpress.manifest import Manifest
 from onnxpress.planner import Bucket
 from onnxpress.predictions import (
@@ -30,13 +31,22 @@ from onnxpress.predictions import (
     top_labels,
 )
 from onnxpress.runner import Runner
-from onnxpress.settings import Settings
+from onnxpress.settings import Settings, require_whole
+from onnxpress.texts import LoneText, Text, as_chunks, as_list, as_stream, as_text, is_lone
 
 __all__ = ["Classifier"]
+
+_S = TypeVar("_S")
+_R = TypeVar("_R")
+
+_CHARACTERS_AHEAD: Final = 2**22  # of texts that are tokenized together, so that long ones do not fill the memory
 
 
 class Classifier:
     """A loaded classifier, made by `load`. Safe to share between threads; close it, or use it in a `with`.
+
+    Every method takes a sequence of texts, in which a text is a str and a pair a tuple of two str; the call itself
+    takes one text alone too. What is neither raises TextTypeError.
 
     It can be pickled: where it is unpickled, the artifact is loaded again from its path.
 
@@ -56,13 +66,14 @@ class Classifier:
         precision: str,
         settings: Settings,
         workers: int,
-        open_mixed: Callable[[], Runner],
+        threads: int,
+        open_mixed: Callable[[], Runner] | None,
         reload: tuple[Callable[..., Classifier], tuple[object, ...]],
     ) -> None:
         """Join what `load` opened.
 
-        `open_mixed` opens what runs texts of different lengths at once. `reload` makes the same classifier again: a
-        function and its arguments.
+        `threads` tokenize, or run, at once; `workers` batches do. `open_mixed` opens what runs texts of different
+        lengths at once, None where this does. `reload` makes the same classifier again: a function and its arguments.
         """
         self.labels = manifest.labels
         self.device = runner.session.device
@@ -77,59 +88,62 @@ class Classifier:
         self._mixed: Classifier | None = None
         self._opening = threading.Lock()
         self._reload = reload
-        self._process = os.getpid()
         self._pool = _pool(workers, settings.affinity) if workers > 1 else None
-        self._closed = False
+        self._tokenizing = self._pool or (_pool(threads, settings.affinity) if threads > 1 else None)
+        self._held = ExitStack()  # and not this object, so that it is freed once nothing refers to it, closed or not
+        self._held.callback(runner.close)
+        if self._tokenizing is not None:
+            self._held.callback(self._tokenizing.shutdown)
+        self._lifetime = Lifetime(self._held.close)
 
     # A str is a Sequence[str] to a type checker; at run time the first two overloads win.
     @overload
-    def __call__(self, texts: Text, *, top_k: None = None) -> Prediction: ...  # type: ignore[overload-overlap]
+    def __call__(self, texts: LoneText, *, top_k: None = None) -> Prediction: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, texts: Text, *, top_k: int) -> list[Prediction]: ...  # type: ignore[overload-overlap]
+    def __call__(self, texts: LoneText, *, top_k: int) -> list[Prediction]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, texts: Sequence[Text], *, top_k: None = None) -> list[Prediction]: ...
     @overload
     def __call__(self, texts: Sequence[Text], *, top_k: int) -> list[list[Prediction]]: ...
 
     def __call__(
-        self, texts: Text | Sequence[Text], *, top_k: int | None = None
+        self, texts: LoneText | Sequence[Text], *, top_k: int | None = None
     ) -> Prediction | list[Prediction] | list[list[Prediction]]:
         """Classify one text, or a sequence of them in order.
 
-        A str is a text, a tuple of two str a sentence pair; anything else is a sequence of these.
+        A str is a text; a tuple of two str, or a mapping of `text` and `text_pair`, a sentence pair. Anything else is a
+        sequence of str and tuples.
 
         Args:
             texts: What to classify.
             top_k: None for the best label alone, or how many labels to return, best first.
 
         Raises:
-            ConfigError: `top_k` is below 1.
+            ConfigError: `top_k` is no whole number, or below 1.
             TextError: A text cannot be classified; none is.
         """
-        if isinstance(texts, (str, tuple)):
-            return self._predict([texts], top_k)[0]
-        return self._predict(texts, top_k)
+        require_top_k(top_k)
+        lone = is_lone(texts)
+        scores = self._scores([as_text(texts)] if lone else as_list(texts))
+        found = best_labels(scores, self.labels) if top_k is None else top_labels(scores, self.labels, top_k)
+        return found[0] if lone else found
 
     def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
-        """Raw scores, float32 [len(texts), len(labels)], in input order.
+        """Raw scores, whatever the activation, float32 [len(texts), len(labels)], in input order.
 
         At most `max_texts` texts are tokenized ahead of those that run. Equal texts among these are run once.
 
         Raises:
             TextError: A text cannot be classified; none is answered. Lengths are checked before tokenization.
         """
-        self._encoder.check(texts)
-        size = self.settings.max_texts
-        if len(texts) <= size:
-            return self._started(texts).result()
-        return np.concatenate(list(self._run(texts[start : start + size] for start in range(0, len(texts), size))))
+        return self._logits(as_list(texts))
 
     def probabilities(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Scores, float32 [len(texts), len(labels)], in input order.
 
         Softmax for one label, sigmoid for many, the raw value for regression. Raises as `logits` does.
         """
-        return self.scores(self.logits(texts))
+        return self._scores(as_list(texts))
 
     def accepted(self, texts: Sequence[Text]) -> list[list[Prediction]]:
         """The labels of each text that reach their threshold, best first; none is an answer too.
@@ -142,32 +156,24 @@ class Classifier:
         """
         if self._activation == "identity":
             raise ConfigError("a regression gives a value, not labels to accept; call the classifier itself")
+        scores = self._scores(as_list(texts))
         if self._thresholds is None and self._activation == "softmax":
-            return [[best] for best in self._predict(texts, None)]
-        thresholds = self._thresholds or default_thresholds(len(self.labels))
-        return accepted_labels(self.probabilities(texts), self.labels, thresholds)
+            return [[best] for best in best_labels(scores, self.labels)]
+        return accepted_labels(scores, self.labels, self._thresholds or default_thresholds(len(self.labels)))
 
     def stream(self, texts: Iterable[Text], *, chunk: int | None = None) -> Iterator[Prediction]:
         """Classify an endless iterable in constant memory, in order, `chunk` texts at a time.
 
         With `optimize_for="throughput"` a chunk, `max_texts` texts by default, is read and tokenized while the one
-        before it runs.
+        before it runs. Where texts are long a chunk is smaller: it has no more than some millions of characters.
 
         Raises:
-            ConfigError: `chunk` is below 1.
+            ConfigError: `chunk` is no whole number, or below 1.
             TextError: A text cannot be classified; predictions of the chunks before it were yielded. Its index counts
                 from the first text.
         """
-        size = self.settings.max_texts if chunk is None else chunk
-        if size < 1:
-            raise ConfigError(f"chunk must be at least 1, got {chunk}")
-        remaining, done = iter(texts), 0
-        try:
-            for scores in self.stream_probabilities(iter(lambda: list(islice(remaining, size)), [])):
-                yield from best_labels(scores, self.labels)
-                done += len(scores)
-        except TextError as error:
-            raise error.moved(done) from None
+        size = self.settings.max_texts if chunk is None else require_whole("chunk", chunk)
+        return self._stream(_chunks(as_stream(texts), size))
 
     def stream_probabilities(self, chunks: Iterable[Sequence[Text]]) -> Iterator[NDArray[np.float32]]:
         """`probabilities` of each chunk, in order, in constant memory.
@@ -178,35 +184,43 @@ class Classifier:
             TextError: A text cannot be classified; all chunks before its own were yielded. Its index counts from its
                 own chunk's start.
         """
-
-        def checked() -> Iterator[Sequence[Text]]:
-            for chunk in chunks:
-                self._encoder.check(chunk)
-                yield chunk
-
-        return (self.scores(logits) for logits in self._run(checked()))
+        return self._stream_scores(as_chunks(chunks))
 
     def count_tokens(self, texts: Sequence[Text]) -> NDArray[np.int64]:
         """Tokens that each text has before any are cut, special tokens included, int64 [len(texts)].
 
-        With `long_text="truncate"`, a text of more than `max_length` loses the rest. Raises as `logits` does.
+        With `long_text="truncate"`, a text of more than `max_length` loses the rest.
+
+        Raises:
+            TextError: It is no text, has too many characters, or cannot be encoded.
         """
-        self._check_usable()
-        return self._encoder.count_tokens(texts)
+        with self._lifetime:
+            return self._encoder.count_tokens(as_list(texts))
 
     def rejected(self, texts: Sequence[Text]) -> list[TextError]:
-        """Why each text that cannot be classified cannot, by its index, in order; empty when all can."""
-        return list(self._encoder.rejected(texts))
+        """Why each text that cannot be classified cannot, by its index, in order; empty when all can.
+
+        Nothing is run. Texts are tokenized only where their number of tokens may be the reason: with `long_text`
+        other than "truncate", and where the tokenizer adds no tokens of its own.
+        """
+        with self._lifetime:
+            return list(self._encoder.rejected(as_list(texts)))
 
     def encode(self, texts: Sequence[Text]) -> TokenRows:
         """Tokenize `texts` for `run`. Raises as `logits` does."""
-        self._check_usable()
-        return self._encoder.encode(texts)
+        with self._lifetime:
+            checked = as_list(texts)
+            self._encoder.check(checked)
+            return self._encoder.tokenize(checked, self._spread)
 
     def run(self, rows: TokenRows) -> NDArray[np.float32]:
-        """Logits of tokenized texts, float32 [texts, len(labels)], run in the calling thread."""
-        self._check_usable()
-        return _Started(*self._begin(rows, None), rows, None, self.settings).result()
+        """Logits of tokenized texts, float32 [texts, len(labels)], run in the calling thread.
+
+        Raises:
+            RunError: ONNX Runtime failed, or logits are not finite. Its index is that of a text of `rows`.
+        """
+        with self._lifetime:
+            return self._begin(rows, None, _Places()).result()
 
     def mixed(self) -> Classifier:
         """This classifier as services use it: texts of different lengths run at once, in one batch.
@@ -215,11 +229,14 @@ class Classifier:
         digits, int8 by what a step of its integers makes. It is opened once, and closed with this one; where the
         artifact has no graph for it, it is this one.
         """
-        self._check_usable()
-        with self._opening:
+        with self._lifetime, self._opening:
+            if self._open_mixed is None:
+                return self
             if self._mixed is None:
+                runner = self._open_mixed()
+                self._held.callback(runner.close)
                 mixed = object.__new__(Classifier)  # a copy would be loaded again, as what is unpickled is
-                vars(mixed).update(vars(self), _runner=self._open_mixed(), _pool=None)
+                vars(mixed).update(vars(self), _runner=runner, _pool=None, _open_mixed=None)
                 self._mixed = mixed
             return self._mixed
 
@@ -242,12 +259,11 @@ class Classifier:
         return self._workers
 
     def close(self) -> None:
-        """Stop the workers; later calls raise ClosedError. Calls under way finish first."""
-        self._closed = True
-        if self._mixed is not None:
-            self._mixed._closed = True
-        if self._pool is not None:
-            self._pool.shutdown()
+        """Let calls under way finish, then stop the workers and free the sessions; later calls raise ClosedError.
+
+        A stream is under way while its next answers are awaited; after that it is as any later call.
+        """
+        self._lifetime.end()
 
     def __reduce__(self) -> tuple[Callable[..., Classifier], tuple[object, ...]]:
         return self._reload
@@ -260,28 +276,60 @@ class Classifier:
     ) -> None:
         self.close()
 
-    @overload
-    def _predict(self, texts: Sequence[Text], top_k: None) -> list[Prediction]: ...
-    @overload
-    def _predict(self, texts: Sequence[Text], top_k: int) -> list[list[Prediction]]: ...
-    @overload
-    def _predict(self, texts: Sequence[Text], top_k: int | None) -> list[Prediction] | list[list[Prediction]]: ...
+    def _scores(self, texts: Sequence[Text]) -> NDArray[np.float32]:
+        return self.scores(self._logits(texts))
 
-    def _predict(self, texts: Sequence[Text], top_k: int | None) -> list[Prediction] | list[list[Prediction]]:
-        require_top_k(top_k)
-        scores = self.probabilities(texts)
-        return best_labels(scores, self.labels) if top_k is None else top_labels(scores, self.labels, top_k)
+    def _logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
+        """Logits of a list of what may be texts, in one call."""
+        with self._lifetime:
+            self._encoder.check(texts)
+            parts = list(self._parts(texts))
+            if len(parts) == 1:
+                return self._started(parts[0]).result()
+            return np.concatenate(list(self._run(parts)))
 
-    def _check_usable(self) -> None:
-        if self._closed:
-            raise ClosedError("classifier")
-        if (here := os.getpid()) != self._process:
-            raise ForkedError(self._process, here)
+    def _stream(self, chunks: Iterable[Sequence[Text]]) -> Iterator[Prediction]:
+        done = 0
+        try:
+            for scores in self._stream_scores(chunks):
+                yield from best_labels(scores, self.labels)
+                done += len(scores)
+        except TextError as error:
+            raise error.moved(done) from None
 
-    def _run(self, chunks: Iterable[Sequence[Text]]) -> Iterator[NDArray[np.float32]]:
-        """Logits of each chunk of checked texts, in order; what fails does so after all before it was yielded."""
+    def _stream_scores(self, chunks: Iterable[object]) -> Iterator[NDArray[np.float32]]:
+        """Scores of each chunk, in order; the parts of a long one run one after the other too."""
+        counts: deque[int] = deque()
+
+        def parts() -> Iterator[_Part]:
+            for chunk in chunks:
+                texts = as_list(chunk)
+                self._encoder.check(texts)
+                found = list(self._parts(texts))
+                counts.append(len(found))
+                yield from found
+
+        done: list[NDArray[np.float32]] = []
+        for logits in self._run(parts()):
+            done.append(logits)
+            if len(done) == counts[0]:
+                counts.popleft()
+                yield self.scores(np.concatenate(done) if len(done) > 1 else done[0])
+                done = []
+
+    def _parts(self, texts: Sequence[Text]) -> Iterator[_Part]:
+        """What is tokenized together, of checked texts; one part, empty, of none."""
+        ranges = slices_of(texts, most=self.settings.max_texts, characters=_CHARACTERS_AHEAD)
+        for start, end in list(ranges) or [(0, 0)]:
+            yield _Part(texts[start:end], start)
+
+    def _run(self, parts: Iterable[_Part]) -> Iterator[NDArray[np.float32]]:
+        """Logits of each part, in order; what fails does so after all before it was yielded.
+
+        Only what is done with a part is a call: the next may be long in coming.
+        """
         started: deque[_Started] = deque()
-        remaining = iter(chunks)
+        remaining = iter(parts)
         failure: Exception | None = None
         with ExitStack() as stack:
             stack.callback(lambda: deque(map(_Started.cancel, started), maxlen=0))
@@ -290,40 +338,86 @@ class Classifier:
                     started.append(self._started(next(remaining)))
                 except StopIteration:
                     break
-                except Exception as error:  # the chunks' own: raised below
+                except Exception as error:  # the parts' own: raised below
                     failure = error
                 if len(started) > (self._pool is not None):  # one ahead where others run the one before
-                    yield started.popleft().result()
+                    yield self._result(started.popleft())
             while started:
-                yield started.popleft().result()
+                yield self._result(started.popleft())
         if failure is not None:
             raise failure
 
-    def _started(self, texts: Sequence[Text]) -> _Started:
+    def _started(self, part: _Part) -> _Started:
         """Tokenize checked texts, and begin to run them: on the workers, or here and now where there are none."""
-        self._check_usable()
+        texts = part.texts
         unique = dict.fromkeys(texts)
-        repeats = None
+        places = _Places(part.first)
         if len(unique) < len(texts):
-            places = {text: place for place, text in enumerate(unique)}
-            repeats = np.array([places[text] for text in texts])
+            known = {text: place for place, text in enumerate(unique)}
+            places = _Places(part.first, np.array([known[text] for text in texts]))
             texts = list(unique)
-        rows = self._encoder.tokenize(texts)
-        return _Started(*self._begin(rows, self._pool), rows, repeats, self.settings)
+        with self._lifetime, places.told():
+            rows = self._encoder.tokenize(texts, self._spread)
+            return self._begin(rows, self._pool, places)
 
-    def _begin(self, rows: TokenRows, pool: Executor | None) -> tuple[NDArray[np.float32], list[Future[None]]]:
-        """Logits of `rows`, one a window, and the runs that still fill them; none without a pool."""
+    def _result(self, started: _Started) -> NDArray[np.float32]:
+        with self._lifetime:
+            return started.result()
+
+    def _spread(self, function: Callable[[_S], _R], parts: Sequence[_S]) -> Iterable[_R]:
+        """As `map`, on the classifier's threads."""
+        if self._tokenizing is None or len(parts) == 1:
+            return map(function, parts)
+        return self._tokenizing.map(function, parts)
+
+    def _begin(self, rows: TokenRows, pool: Executor | None, places: _Places) -> _Started:
+        """Begin to run `rows`: on the workers of `pool`, or here and now without it."""
         logits = np.empty((len(rows.lengths), len(self.labels)), dtype=np.float32)
         buckets = self._runner.plan(rows.lengths, 1 if pool is None else self._workers)
+        runner, running = self._runner, list[Future[None]]()
 
         def run(bucket: Bucket) -> None:
-            logits[bucket.rows] = self._runner.run(rows, bucket)
+            try:
+                logits[bucket.rows] = runner.run(rows, bucket)
+            except RunError as error:
+                raise error.placed(rows.text_of(int(bucket.rows[0]))) from error.__cause__
 
         if pool is not None and len(buckets) > 1:
-            return logits, [pool.submit(run, bucket) for bucket in buckets]
-        for bucket in buckets:
-            run(bucket)
-        return logits, []
+            running = [pool.submit(run, bucket) for bucket in buckets]
+        else:
+            for bucket in buckets:
+                run(bucket)
+        return _Started(logits, running, rows, places, self.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Checked texts that are tokenized together; `first` is the index of the first of them in their call."""
+
+    texts: Sequence[Text]
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the different texts of a part stand in their call.
+
+    Attributes:
+        first: Where the part begins.
+        repeats: The different text that each place of the part holds, intp [places]; None where all differ.
+    """
+
+    first: int = 0
+    repeats: NDArray[np.intp] | None = None
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Have an error of one of the different texts name its first place in the call."""
+        try:
+            yield
+        except TextError as error:
+            place = error.index if self.repeats is None else int(np.argmax(self.repeats == error.index))
+            raise error.placed(self.first + place) from error.__cause__
 
 
 class _Started:
@@ -334,32 +428,61 @@ class _Started:
         logits: NDArray[np.float32],
         running: list[Future[None]],
         rows: TokenRows,
-        repeats: NDArray[np.intp] | None,
+        places: _Places,
         settings: Settings,
     ) -> None:
         self._logits = logits
         self._running = running
         self._rows = rows
-        self._repeats = repeats
+        self._places = places
         self._settings = settings
 
     def result(self) -> NDArray[np.float32]:
-        """Logits of the texts, once all have run."""
-        try:
-            for future in self._running:
-                future.result()
-        except BaseException:
-            self.cancel()
-            raise
+        """Logits of the texts, once all have run.
+
+        Raises:
+            RunError: Some are not finite.
+        """
+        with self._places.told():
+            try:
+                for future in self._running:
+                    future.result()
+            except BaseException:
+                self.cancel()
+                raise
+            self._require_finite()
         logits = self._logits
         if self._rows.starts is not None:
             logits = pool_windows(logits, self._rows.starts, self._settings.pooling)
-        return logits if self._repeats is None else logits[self._repeats]
+        return logits if self._places.repeats is None else logits[self._places.repeats]
 
     def cancel(self) -> None:
         """Do not run what has not begun."""
         for future in self._running:
             future.cancel()
+
+    def _require_finite(self) -> None:
+        finite = np.isfinite(self._logits)
+        if not finite.all():
+            row = int(np.argmin(finite.all(axis=1)))
+            found = ", ".join(f"{value:g}" for value in self._logits[row, :4])
+            way_out = "Load another precision, or export again."
+            raise RunError(self._rows.text_of(row), f"its logits are not finite ({found}). {way_out}")
+
+
+def _chunks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
+    """Lists of `size` texts, or fewer where they are long."""
+    chunk: list[Text] = []
+    characters = 0
+    for text in texts:
+        chunk.append(text)
+        parts: tuple[object, ...] = text if isinstance(text, tuple) else (text,)  # checked later
+        characters += sum(len(part) for part in parts if isinstance(part, str))
+        if len(chunk) == size or characters >= _CHARACTERS_AHEAD:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 def _pool(workers: int, affinity: Sequence[int] | None) -> ThreadPoolExecutor:

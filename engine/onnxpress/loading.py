@@ -18,7 +18,13 @@ from onnxpress.classifier import Classifier
 from onnxpress.cpu import available_cpus
 from onnxpress.cuda import cuda_problem
 from onnxpress.encoder import Encoder
-from onnxpress.errors import ArtifactIntegrityError, ConfigError, DeviceUnavailableError
+from onnxpress.errors import (
+    ArtifactIntegrityError,
+    ConfigError,
+    DeviceUnavailableError,
+    OnnxpressError,
+    RunError,
+)
 from onnxpress.machine import saturates
 from onnxpress.manifest import Graph, Variant
 from onnxpress.optimized import find_optimized
@@ -31,6 +37,7 @@ __all__ = ["load", "share_cpus"]
 
 _MAX_TOKENS: Final[dict[Device, int]] = {"cpu": 512, "cuda": 16_384}
 _WARM_UP_TOKENS: Final = 16
+_ATTEMPTS: Final = 3
 
 _log: Final = logging.getLogger("onnxpress")
 
@@ -91,7 +98,7 @@ def load(
         optimize_for=optimize_for,
         threads=threads,
         workers=workers,
-        affinity=None if affinity is None else tuple(affinity),
+        affinity=_as_cpus(affinity),
         spinning=spinning,
         max_tokens=max_tokens,
         max_texts=max_texts,
@@ -101,11 +108,37 @@ def load(
         pooling=pooling,
         cuda=cuda or CudaSettings(),
     )
-    return _load(Path(path), settings)
+    try:
+        named = Path(path)
+    except TypeError:
+        raise ConfigError(f"an artifact is named by a str or a path, got {path!r}") from None
+    return _load(named, settings)
+
+
+def _as_cpus(affinity: Sequence[int] | None) -> tuple[int, ...] | None:
+    try:
+        return None if affinity is None else tuple(affinity)
+    except TypeError:
+        raise ConfigError(f"affinity must name CPUs by their numbers from 0, got {affinity!r}") from None
 
 
 def _load(path: Path, settings: Settings) -> Classifier:
-    artifact = open_artifact(path)
+    """Load what is at `path`; again from the start where an export puts another artifact there in the meantime."""
+    for _ in range(_ATTEMPTS):
+        artifact = open_artifact(path)
+        try:
+            classifier = _join(artifact, settings)
+        except OnnxpressError:
+            if artifact.is_replaced():
+                continue
+            raise
+        if not artifact.is_replaced():
+            return classifier
+        classifier.close()
+    raise ArtifactIntegrityError(path, f"was replaced {_ATTEMPTS} times while it was loaded. Load it again.")
+
+
+def _join(artifact: Artifact, settings: Settings) -> Classifier:
     workers, threads, max_tokens = share_cpus(artifact, settings)
     _check_affinity(settings.affinity, workers * threads)
     session, variant = _open_session(artifact, settings, threads=threads)
@@ -124,7 +157,10 @@ def _load(path: Path, settings: Settings) -> Classifier:
     else:
         runner = EqualLengths(session, max_tokens=max_tokens)
         tokens = min(_WARM_UP_TOKENS, artifact.manifest.max_length)
-        session.run({name: np.zeros((1, tokens), dtype=np.int64) for name in session.input_names})
+        try:
+            session.run({name: np.zeros((1, tokens), dtype=np.int64) for name in session.input_names})
+        except RunError as error:
+            raise ArtifactIntegrityError(artifact.path, f"its graph cannot be run: {error.reason}") from error
     return Classifier(
         artifact.manifest,
         encoder,
@@ -132,8 +168,9 @@ def _load(path: Path, settings: Settings) -> Classifier:
         precision=variant.precision,
         settings=settings,
         workers=workers,
+        threads=workers * threads if session.device == "cpu" else threads,
         open_mixed=partial(_open_mixed, artifact, settings, variant, runner, threads=threads),
-        reload=(_load, (path.resolve(), settings)),
+        reload=(_load, (artifact.path.resolve(), settings)),
     )
 
 
@@ -230,9 +267,8 @@ def _open_graph(
                 return opened(*saved, optimized=True)
         except ArtifactIntegrityError as error:
             _warn_once(f"the artifact's own graph is loaded: {error}")
-    for weights in variant.weights:
-        artifact.verified(weights)
-    return opened(artifact.read_graph(graph.file, variant.weights), artifact.path.resolve())
+    with artifact.held(variant.weights):
+        return opened(artifact.read_graph(graph.file, variant.weights), artifact.path.resolve())
 
 
 @cache
@@ -242,7 +278,12 @@ def _warn_once(message: str) -> None:
 
 def _padding(artifact: Artifact) -> int:
     """The token that fills padded rows, 0 where the model names none."""
-    config: dict[str, Any] = msgspec.json.decode(artifact.read("config.json"))
+    try:
+        config: dict[str, Any] = msgspec.json.decode(artifact.read("config.json"), type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ArtifactIntegrityError(
+            artifact.path / "config.json", f"is no configuration ({error}). Export again."
+        ) from error
     padding = config.get("pad_token_id")
     return padding if isinstance(padding, int) and padding >= 0 else 0
 

@@ -308,7 +308,7 @@ def read_manifest(directory: Path) -> Manifest:
                 "Upgrade onnxpress, or export again.",
             )
         return msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ArtifactSchemaError(path, f"not a valid manifest ({error}). Export again.") from error
 
 

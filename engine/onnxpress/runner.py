@@ -42,6 +42,10 @@ class EqualLengths:
         """Logits, float32 [rows of the bucket, labels]."""
         return self.session.run(rows.inputs(bucket.rows, self.session.input_names))
 
+    def close(self) -> None:
+        """Free the session, which nothing may use any more."""
+        self.session.close()
+
 
 class PackedRows:
     """Runs rows of different lengths at once on a graph that drops their padding. Several threads may run at once.
@@ -75,6 +79,10 @@ class PackedRows:
     def run(self, rows: TokenRows, bucket: Bucket) -> NDArray[np.float32]:
         """Logits, float32 [rows of the bucket, labels]."""
         return self.session.run(_padded_inputs(rows, bucket, self.session.input_names, self._padding))
+
+    def close(self) -> None:
+        """Free the session, which nothing may use any more."""
+        self.session.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +132,14 @@ class PaddedBuckets:
                 slot = self._slots[shape] = self._bind(shape, len(self._slots))
             for name, content in padded.items():
                 slot.inputs[name].update_inplace(content)
-            self.session.inference_session.run_with_iobinding(slot.binding, slot.options)
+            self.session.run_bound(slot.binding, slot.options)
             logits: NDArray[np.float32] = slot.binding.copy_outputs_to_cpu()[0]
         return logits[: len(bucket.rows)]
+
+    def close(self) -> None:
+        """Free the session and the buffers, which nothing may use any more."""
+        self._slots.clear()
+        self.session.close()
 
     def _bind(self, shape: tuple[int, int], number: int) -> _Slot:
         ort, device, index = import_onnxruntime(), self.session.device, self.session.index

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Literal
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 
 from onnxpress.errors import (
     ArtifactIntegrityError,
+    ClosedError,
     ConfigError,
     DeviceUnavailableError,
     MissingDependencyError,
+    OnnxpressError,
+    RunError,
 )
 from onnxpress.forked import let_forked_processes_end
 from onnxpress.settings import CudaSettings
@@ -100,7 +104,7 @@ class Session:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
             provider = (provider, _cuda_options(index, cuda or CudaSettings()))
         try:
-            self._session = ort.InferenceSession(
+            self._session: Any = ort.InferenceSession(
                 graph, options, providers=[provider], disabled_optimizers=DISABLED_OPTIMIZERS[device]
             )
         except Exception as error:  # onnxruntime's errors share no public base class
@@ -124,14 +128,42 @@ class Session:
         let_forked_processes_end(self._session._sess)
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Logits, float32 [rows, labels], of int64 inputs [rows, sequence]."""
-        logits: NDArray[np.float32] = self._session.run(("logits",), inputs)[0]
+        """Logits, float32 [rows, labels], of int64 inputs [rows, sequence].
+
+        Raises:
+            RunError: ONNX Runtime failed; its index is 0.
+        """
+        with _told():
+            logits: NDArray[np.float32] = self.inference_session.run(("logits",), inputs)[0]
         return logits
+
+    def run_bound(self, binding: Any, options: Any) -> None:
+        """Run what is bound. Raises as `run` does."""
+        with _told():
+            self.inference_session.run_with_iobinding(binding, options)
+
+    def close(self) -> None:
+        """Free what ONNX Runtime holds. Whatever `run` is under way must end first."""
+        self._session = None
 
     @property
     def inference_session(self) -> Any:
-        """The `onnxruntime.InferenceSession`."""
+        """The `onnxruntime.InferenceSession`. Raises ClosedError when this is closed."""
+        if self._session is None:
+            raise ClosedError("session")
         return self._session
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Have what ONNX Runtime raises be an error of ours."""
+    try:
+        yield
+    except OnnxpressError:
+        raise
+    except Exception as error:  # onnxruntime's errors share no public base class
+        reason = f"ONNX Runtime failed ({_first_line(error)}). Lower max_tokens where memory is short, or export again."
+        raise RunError(0, reason) from error
 
 
 def session_options(folder: Path, *, threads: int, spinning: bool, saturates: bool = False) -> Any:

@@ -17,6 +17,7 @@ from onnxpress.cuda import cuda_problem
 from onnxpress.errors import MissingDependencyError
 from onnxpress.machine import Machine, describe_machine
 from onnxpress.session import import_onnxruntime
+from onnxpress.telemetry import telemetry_setting
 
 __all__ = ["Diagnosis", "diagnose", "doctor"]
 
@@ -30,6 +31,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         cpu_quota: CPUs that the container's quota allows, None without one.
         providers: ONNX Runtime's, in its order of preference; none where it is not installed.
         problems: Why a device cannot be used, by device.
+        telemetry: Whether ONNX Runtime's is off, in words.
     """
 
     machine: Machine
@@ -37,6 +39,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     cpu_quota: float | None
     providers: list[str]
     problems: dict[str, str]
+    telemetry: str
 
 
 def diagnose() -> Diagnosis:
@@ -55,6 +58,7 @@ def diagnose() -> Diagnosis:
         cpu_quota=cpu_quota(),
         providers=providers,
         problems=problems,
+        telemetry=telemetry_setting(),
     )
 
 
@@ -73,6 +77,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print it as JSO
         ("CPUs", f"{found.machine.cpus} of the host's {found.host_cpus} may be used; {quota}"),
         ("system", f"{found.machine.system}, Python {found.machine.python}"),
         ("providers", ", ".join(found.providers) or "none"),
+        ("telemetry", found.telemetry),
         ("packages", ", ".join(f"{name} {version}" for name, version in found.machine.versions.items())),
     )
     for name, value in rows:

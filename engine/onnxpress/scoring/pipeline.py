@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnxpress.classifier import Classifier
 from onnxpress.encoder import Text
-from onnxpress.errors import BadRowError, TextEncodingError, TextError, TextTooLongError, TextTypeError
+from onnxpress.errors import BadRowError, NoTokensError, TextEncodingError, TextError, TextTooLongError, TextTypeError
 from onnxpress.scoring.channel import AbandonedError, Channel
 from onnxpress.scoring.journal import PartRecord
 from onnxpress.scoring.parts import PartWriter
@@ -169,7 +169,9 @@ def _reason(error: TextError) -> str:
         return f"holds the lone surrogate U+{error.code_point:04X} at character {error.position}"
     if isinstance(error, TextTypeError):
         return f"holds no text but what is {error.found}"
-    return str(error)
+    if isinstance(error, NoTokensError):
+        return "becomes no tokens"
+    return error.problem
 
 
 def _feed(items: Iterable[Item], read: Channel[Item]) -> None:

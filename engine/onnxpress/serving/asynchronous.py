@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.classifier import Classifier
-from onnxpress.encoder import Text
 from onnxpress.errors import DeadlineExceededError
 from onnxpress.predictions import Prediction, require_top_k
 from onnxpress.serving.batcher import QueueLimits
 from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.service import Service, WhenFull
+from onnxpress.texts import LoneText, as_text
 
 __all__ = ["AsyncClassifier"]
 
@@ -58,12 +58,12 @@ class AsyncClassifier:
         self._service = Service(classifier, limits, when_full)
 
     @overload
-    async def classify(self, text: Text, *, top_k: None = None, timeout: float | None = None) -> Prediction: ...
+    async def classify(self, text: LoneText, *, top_k: None = None, timeout: float | None = None) -> Prediction: ...
     @overload
-    async def classify(self, text: Text, *, top_k: int, timeout: float | None = None) -> list[Prediction]: ...
+    async def classify(self, text: LoneText, *, top_k: int, timeout: float | None = None) -> list[Prediction]: ...
 
     async def classify(
-        self, text: Text, *, top_k: int | None = None, timeout: float | None = None
+        self, text: LoneText, *, top_k: int | None = None, timeout: float | None = None
     ) -> Prediction | list[Prediction]:
         """Classify one text, or a pair. Cancelling the call takes the request out of the queue.
 
@@ -98,7 +98,7 @@ class AsyncClassifier:
     ) -> None:
         await self.close()
 
-    async def _logits(self, text: Text, timeout: float | None) -> NDArray[np.float32]:
+    async def _logits(self, text: LoneText, timeout: float | None) -> NDArray[np.float32]:
         loop = asyncio.get_running_loop()
         prepare = partial(self._service.request, text, timeout)
         request = prepare() if _is_short(text) else await loop.run_in_executor(None, prepare)
@@ -112,6 +112,7 @@ class AsyncClassifier:
             raise DeadlineExceededError(timeout) from None
 
 
-def _is_short(text: Text) -> bool:
-    parts: tuple[object, ...] = text if isinstance(text, tuple) else (text,)  # checked later
+def _is_short(text: LoneText) -> bool:
+    whole = as_text(text)
+    parts: tuple[object, ...] = whole if isinstance(whole, tuple) else (whole,)  # checked later
     return sum(len(part) for part in parts if isinstance(part, str)) <= _INLINE_CHARACTERS

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from onnxpress.classifier import Classifier
 from onnxpress.encoder import TokenRows
-from onnxpress.errors import ClosedError, ConfigError, DeadlineExceededError, OverloadedError
+from onnxpress.errors import ClosedError, ConfigError, DeadlineExceededError, OverloadedError, RunError
 from onnxpress.serving.metrics import Recorder, ServiceMetrics
 
 __all__ = ["Batcher", "QueueLimits", "Request"]
@@ -215,6 +215,14 @@ class Batcher:
     def _answer(self, batch: Sequence[Request]) -> None:
         try:
             logits = self._classifier.run(_joined(batch))
+        except RunError as error:
+            if len(batch) > 1:  # one request's text may be the reason: the others are answered
+                for request in batch:
+                    self._answer([request])
+                return
+            self._recorder.ended("failed")
+            batch[0].future.set_exception(error)
+            return
         except BaseException as error:  # every caller is told, whatever it is
             self._recorder.ended("failed", len(batch))
             for request in batch:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.classifier import Classifier
-from onnxpress.encoder import Text
 from onnxpress.errors import ConfigError
 from onnxpress.predictions import Prediction, best_labels, top_labels
 from onnxpress.serving.batcher import Batcher, QueueLimits, Request
 from onnxpress.serving.metrics import ServiceMetrics
+from onnxpress.texts import LoneText, as_text
 
 __all__ = ["Service", "WhenFull"]
 
@@ -31,7 +31,7 @@ class Service:
         self._wait = when_full == "wait"
         self._batcher = Batcher(classifier.mixed(), limits)
 
-    def request(self, text: Text, timeout: float | None) -> Request:
+    def request(self, text: LoneText, timeout: float | None) -> Request:
         """Tokenize `text`, where there is room for a request.
 
         Raises:
@@ -43,7 +43,7 @@ class Service:
             raise ConfigError(f"timeout must be above 0 s, got {timeout!r}")
         if not self._wait:
             self._batcher.refuse_when_full()
-        return Request(self._classifier.encode([text]), math.inf if timeout is None else timeout)
+        return Request(self._classifier.encode([as_text(text)]), math.inf if timeout is None else timeout)
 
     def put(self, request: Request) -> None:
         """Queue `request`. Raises as `Batcher.put` does."""

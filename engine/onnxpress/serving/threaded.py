@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.classifier import Classifier
-from onnxpress.encoder import Text
 from onnxpress.errors import DeadlineExceededError
 from onnxpress.predictions import Prediction, require_top_k
 from onnxpress.serving.batcher import QueueLimits
 from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.service import Service, WhenFull
+from onnxpress.texts import LoneText
 
 __all__ = ["ThreadedClassifier"]
 
@@ -42,12 +42,12 @@ class ThreadedClassifier:
         self._service = Service(classifier, limits, when_full)
 
     @overload
-    def classify(self, text: Text, *, top_k: None = None, timeout: float | None = None) -> Prediction: ...
+    def classify(self, text: LoneText, *, top_k: None = None, timeout: float | None = None) -> Prediction: ...
     @overload
-    def classify(self, text: Text, *, top_k: int, timeout: float | None = None) -> list[Prediction]: ...
+    def classify(self, text: LoneText, *, top_k: int, timeout: float | None = None) -> list[Prediction]: ...
 
     def classify(
-        self, text: Text, *, top_k: int | None = None, timeout: float | None = None
+        self, text: LoneText, *, top_k: int | None = None, timeout: float | None = None
     ) -> Prediction | list[Prediction]:
         """Classify one text, or a pair; arguments and errors are those of `AsyncClassifier.classify`."""
         require_top_k(top_k)
@@ -60,7 +60,7 @@ class ThreadedClassifier:
             raise DeadlineExceededError(timeout) from None
         return self._service.best(logits) if top_k is None else self._service.top(logits, top_k)
 
-    def submit(self, text: Text, *, timeout: float | None = None) -> Future[NDArray[np.float32]]:
+    def submit(self, text: LoneText, *, timeout: float | None = None) -> Future[NDArray[np.float32]]:
         """Queue one text, or a pair; its logits, float32 [labels], come by the future, which may be cancelled.
 
         Raises:
