@@ -204,7 +204,7 @@ def test_what_was_saved_elsewhere_or_of_another_artifact_is_ignored(
     own: Path, opened: list[Path], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes: list[tuple[object, str, object]] = [
-        (local_key, "cpu_model", lambda: "another"),
+        (local_key, "cpu_identity", lambda: ["another"]),
         (local_key, "vector_extensions", lambda: ["another"]),
         (local_key.import_onnxruntime(), "__version__", "1.0"),
         (optimized, "DISABLED_OPTIMIZERS", {"cpu": []}),

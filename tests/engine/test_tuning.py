@@ -57,7 +57,7 @@ def test_another_machine_or_artifact_is_another_tuning(own: Path, monkeypatch: p
     made = kept(own)
     assert find_tuning(own, "fp32") == made and find_tuning(own, "int8") is None
     with monkeypatch.context() as patch:
-        patch.setattr(local_key, "cpu_model", lambda: "another")
+        patch.setattr(local_key, "cpu_identity", lambda: ["another"])
         assert find_tuning(own, "fp32") is None
     manifest = own / "onnxpress.json"
     manifest.write_bytes(manifest.read_bytes() + b" ")

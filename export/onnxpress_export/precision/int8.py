@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxpress.cpu import available_cpus
 from onnxpress.errors import CheckFailedError
 from onnxpress.fidelity import Answers, Decision, compare_answers
+from onnxpress.int8_sums import WEIGHT_LIMITS
 from onnxpress.manifest import Candidate, Drift, Fidelity, Target
 from onnxpress_export.precision.activations import record_activations
 from onnxpress_export.precision.drift import measure_drift
@@ -23,11 +24,6 @@ from onnxpress_export.precision.trial import Trial
 
 __all__ = ["Int8", "NoMixError", "choose_int8", "measure_fidelity"]
 
-_WEIGHT_LIMITS: Final[dict[Target, int]] = {
-    "vnni": 127,
-    "arm64": 127,
-    "avx2": 64,  # 255 * 64 * 2 fits int16, in which two products are added before they are widened
-}
 _KEPT_TOKENS: Final = 2_048
 _ROUNDS: Final = 5
 
@@ -102,7 +98,7 @@ def choose_int8(
     recipes: dict[Level, dict[str, Recipe]] = {"int8": {}, "int8+fp32": {}, "int8x2": {}}
     for number, (name, source) in enumerate(sources.items(), 1):
         on_step(f"rounding weights, product {number} of {len(sources)}")
-        limit = _WEIGHT_LIMITS[target]
+        limit = WEIGHT_LIMITS[target]
         recipes["int8"][name] = choose_recipe(source, seen[name], weight_limit=limit)
         recipes["int8+fp32"][name] = choose_recipe(source, seen[name], weight_limit=limit, outliers=MOST_OUTLIERS)
         recipes["int8x2"][name] = finer_recipe(source, seen[name], weight_limit=limit, outliers=MOST_OUTLIERS // 2)
