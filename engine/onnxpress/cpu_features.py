@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from typing import Final
 
 from onnxpress.cpuid import asked_of_glibc, asked_of_the_cpu
@@ -69,10 +70,10 @@ def cpu_features() -> tuple[str, ...]:
 def _asked_of_numpy() -> Mapping[str, bool]:
     """Numpy asks the CPU as it is imported, to choose its own kernels; nothing where it hides what it found."""
     try:
-        from numpy._core import _multiarray_umath
+        core = import_module("numpy._core._multiarray_umath")
     except ImportError:
         return {}
-    features: Mapping[str, bool] = getattr(_multiarray_umath, "__cpu_features__", {})
+    features: Mapping[str, bool] = getattr(core, "__cpu_features__", {})
     return features
 
 

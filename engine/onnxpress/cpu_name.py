@@ -70,11 +70,9 @@ def _cpuinfo() -> str:
 
 
 def _brand_of_macos() -> str:
-    system, size = ctypes.CDLL(None), ctypes.c_size_t(256)
-    brand = ctypes.create_string_buffer(size.value)
-    return (
-        "" if system.sysctlbyname(_BRAND, brand, ctypes.byref(size), None, 0) else brand.value.decode(errors="replace")
-    )
+    brand, size = ctypes.create_string_buffer(256), ctypes.c_size_t(256)
+    failed = ctypes.CDLL(None).sysctlbyname(_BRAND, brand, ctypes.byref(size), None, 0)
+    return "" if failed else brand.value.decode(errors="replace")
 
 
 def _brand_of_windows() -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["asked_of_glibc", "asked_of_the_cpu"]
 
@@ -57,8 +57,8 @@ def asked_of_the_cpu() -> set[str] | None:
         with _executable() as (room, call):
 
             def run(code: bytes) -> int:
-                room[: len(code)] = code
-                return int(call())
+                ctypes.memmove(room, code, len(code))
+                return call()
 
             def cpuid(leaf: int, subleaf: int, register: int) -> int:
                 asked = b"\xb8" + leaf.to_bytes(4, "little") + b"\xb9" + subleaf.to_bytes(4, "little")
@@ -81,8 +81,8 @@ def asked_of_the_cpu() -> set[str] | None:
 if sys.platform == "win32":
 
     @contextmanager
-    def _executable() -> Iterator[tuple[ctypes.Array[ctypes.c_char], ctypes._FuncPointer]]:
-        """A page of memory, and the function that lies at its start and returns 32 bits."""
+    def _executable() -> Iterator[tuple[int, Callable[[], int]]]:
+        """The address of a page of memory, and the function that lies there and returns 32 bits."""
         kernel = ctypes.WinDLL("kernel32", use_last_error=True)
         kernel.VirtualAlloc.restype = ctypes.c_void_p
         address = kernel.VirtualAlloc(None, ctypes.c_size_t(mmap.PAGESIZE), 0x3000, 0x40)  # committed; read, write, run
@@ -96,8 +96,8 @@ if sys.platform == "win32":
 else:
 
     @contextmanager
-    def _executable() -> Iterator[tuple[ctypes.Array[ctypes.c_char], ctypes._FuncPointer]]:
-        """A page of memory, and the function that lies at its start and returns 32 bits."""
+    def _executable() -> Iterator[tuple[int, Callable[[], int]]]:
+        """The address of a page of memory, and the function that lies there and returns 32 bits."""
         with mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC) as page:
             first = ctypes.c_char.from_buffer(page)
             try:
@@ -106,5 +106,5 @@ else:
                 del first  # an exported buffer keeps the page open
 
 
-def _at(address: int) -> tuple[ctypes.Array[ctypes.c_char], ctypes._FuncPointer]:
-    return (ctypes.c_char * mmap.PAGESIZE).from_address(address), ctypes.CFUNCTYPE(ctypes.c_uint)(address)
+def _at(address: int) -> tuple[int, Callable[[], int]]:
+    return address, ctypes.CFUNCTYPE(ctypes.c_uint)(address)
