@@ -118,7 +118,7 @@ def _load(path: Path, settings: Settings) -> Classifier:
         workers = 1
         runner = PaddedBuckets(
             session,
-            max_tokens=settings.max_tokens or _MAX_TOKENS["cuda"],  # what was tuned, was on the CPU
+            max_tokens=max_tokens or _MAX_TOKENS["cuda"],
             max_length=artifact.manifest.max_length,
             padding=_padding(artifact),
             graphs=settings.cuda.graphs,
@@ -141,9 +141,9 @@ def _load(path: Path, settings: Settings) -> Classifier:
 def share_cpus(artifact: Artifact, settings: Settings) -> tuple[int, int, int | None]:
     """Batches at once, threads of each, and tokens a batch (None for the device's default) that `load` takes.
 
-    As set; where nothing is, as `onnxpress tune` measured, or by default.
+    As set; where nothing is, as `onnxpress tune` measured on the CPU, or by default.
     """
-    if settings.threads is settings.workers is settings.max_tokens is None and not settings.device.startswith("cuda"):
+    if settings.threads is settings.workers is settings.max_tokens is None and not _on_cuda(settings):
         precision = artifact.variant(settings.precision, "cpu").precision
         if (tuning := find_tuning(artifact.path, precision)) is not None:
             best = tuning.best(settings.optimize_for)
@@ -151,6 +151,13 @@ def share_cpus(artifact: Artifact, settings: Settings) -> tuple[int, int, int | 
     cpus = settings.threads or available_cpus()
     workers = min(settings.workers or (cpus if settings.optimize_for == "throughput" else 1), cpus)
     return workers, cpus // workers, settings.max_tokens
+
+
+def _on_cuda(settings: Settings) -> bool:
+    """Whether `load` will try CUDA, and nothing is known to be in its way."""
+    if settings.device != "auto":
+        return settings.device.startswith("cuda")
+    return settings.precision != "int8" and resolve_device("auto")[0] == "cuda" and cuda_problem() is None
 
 
 def _open_mixed(
