@@ -6,7 +6,7 @@ import json
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -112,7 +112,7 @@ def run_benchmark(
     beside = next(result for result in results if result.spec.name == CONTROL)
     return BenchResult(
         schema_version=RESULT_SCHEMA_VERSION,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=_commit(),
         command=list(command),
         machine=machine,

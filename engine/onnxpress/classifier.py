@@ -486,8 +486,8 @@ def _chunks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
 
 
 def _pool(workers: int, affinity: Sequence[int] | None) -> ThreadPoolExecutor:
-    """A thread for each batch that runs at once, pinned to a CPU each where `affinity` names them."""
+    """A thread for each batch that runs at once, pinned to the first CPU of its share where `affinity` names them."""
     if affinity is None:
         return ThreadPoolExecutor(workers, "onnxpress")
-    cpus = iter(affinity)
+    cpus = iter(affinity[:: len(affinity) // workers])
     return ThreadPoolExecutor(workers, "onnxpress", initializer=lambda: os.sched_setaffinity(0, {next(cpus)}))

@@ -32,6 +32,7 @@ from onnxpress.runner import EqualLengths, PackedRows, PaddedBuckets, Runner
 from onnxpress.session import Device, Session, resolve_device
 from onnxpress.settings import CudaSettings, LongText, OptimizeFor, Pooling, Settings
 from onnxpress.tuning import find_tuning
+from onnxpress.worker_sessions import WorkerSessions, affinity_of
 
 __all__ = ["load", "share_cpus"]
 
@@ -71,10 +72,12 @@ def load(
             What it holds was measured to keep fp32's answers within the budget of its export.
         optimize_for: "latency" puts all threads into one run; "throughput" runs a batch on each thread.
         threads: CPU threads to use; None for the CPUs this process may use.
-        workers: Batches that run at once, which share the threads; None for what `optimize_for` says.
-        affinity: CPUs to pin the threads to, one each, by number; None leaves them to the system. With "latency" the
-            first of them stands for the calling thread, which stays where it is. Linux
-            alone.
+        workers: Batches that run at once, which share the threads evenly: with 4 workers, 16 threads are 4 for each.
+            Workers of several threads have a session each, with its own copy of the weights but where `onnxpress tune`
+            saved them. None for what `optimize_for` says.
+        affinity: CPUs to pin the threads to, one each, by number; None leaves them to the system. Those of a worker
+            follow each other. With one worker the first of them stands for the calling thread, which stays where it
+            is. Linux alone.
         spinning: Whether threads of a run wait by spinning: faster alone, but unkind to other work on the machine.
         max_tokens: Tokens a batch may have; None for 512 on the CPU, 16,384 on CUDA. Where neither it nor `threads` and
             `workers` are given, what `onnxpress tune` measured for this artifact on this machine is taken.
@@ -141,26 +144,21 @@ def _load(path: Path, settings: Settings) -> Classifier:
 def _join(artifact: Artifact, settings: Settings) -> Classifier:
     workers, threads, max_tokens = share_cpus(artifact, settings)
     _check_affinity(settings.affinity, workers * threads)
-    session, variant = _open_session(artifact, settings, threads=threads)
-    max_tokens = max_tokens or _MAX_TOKENS[session.device]
+    session, variant = _open_session(artifact, settings, workers=workers, threads=threads)
     encoder = _open_encoder(artifact, settings)
     runner: Runner
-    if session.device == "cuda":
+    if isinstance(session, Session) and session.device == "cuda":
         workers = 1
         runner = PaddedBuckets(
             session,
-            max_tokens=max_tokens,
+            max_tokens=max_tokens or _MAX_TOKENS["cuda"],
             max_length=artifact.manifest.max_length,
             padding=_padding(artifact),
             graphs=settings.cuda.graphs,
         )
     else:
-        runner = EqualLengths(session, max_tokens=max_tokens)
-        tokens = min(_WARM_UP_TOKENS, artifact.manifest.max_length)
-        try:
-            session.run({name: np.zeros((1, tokens), dtype=np.int64) for name in session.input_names})
-        except RunError as error:
-            raise ArtifactIntegrityError(artifact.path, f"its graph cannot be run: {error.reason}") from error
+        runner = EqualLengths(session, max_tokens=max_tokens or _MAX_TOKENS["cpu"])
+        _warm_up(session, artifact)
     return Classifier(
         artifact.manifest,
         encoder,
@@ -169,7 +167,7 @@ def _join(artifact: Artifact, settings: Settings) -> Classifier:
         settings=settings,
         workers=workers,
         threads=workers * threads if session.device == "cpu" else threads,
-        open_mixed=partial(_open_mixed, artifact, settings, variant, runner, threads=threads),
+        open_mixed=partial(_open_mixed, artifact, settings, variant, runner, workers=workers, threads=threads),
         reload=(_load, (artifact.path.resolve(), settings)),
     )
 
@@ -177,9 +175,9 @@ def _join(artifact: Artifact, settings: Settings) -> Classifier:
 def share_cpus(artifact: Artifact, settings: Settings) -> tuple[int, int, int | None]:
     """Batches at once, threads of each, and tokens a batch (None for the device's default) that `load` takes.
 
-    As set; where nothing is, as `onnxpress tune` measured, or by default.
+    As set; where nothing is, as `onnxpress tune` measured on the CPU, or by default.
     """
-    if settings.threads is settings.workers is settings.max_tokens is None and not settings.device.startswith("cuda"):
+    if settings.threads is settings.workers is settings.max_tokens is None and not _on_cuda(settings):
         precision = artifact.variant(settings.precision, "cpu").precision
         if (tuning := find_tuning(artifact.path, precision)) is not None:
             best = tuning.best(settings.optimize_for)
@@ -189,15 +187,34 @@ def share_cpus(artifact: Artifact, settings: Settings) -> tuple[int, int, int | 
     return workers, cpus // workers, settings.max_tokens
 
 
-def _open_mixed(artifact: Artifact, settings: Settings, variant: Variant, runner: Runner, *, threads: int) -> Runner:
+def _on_cuda(settings: Settings) -> bool:
+    """Whether `load` will try CUDA, and nothing is known to be in its way."""
+    if settings.device != "auto":
+        return settings.device.startswith("cuda")
+    return settings.precision != "int8" and resolve_device("auto")[0] == "cuda" and cuda_problem() is None
+
+
+def _open_mixed(
+    artifact: Artifact, settings: Settings, variant: Variant, runner: Runner, *, workers: int, threads: int
+) -> Runner:
     """What runs texts of different lengths at once; `runner` itself where it does, or nothing better is there."""
     if variant.packed is None or runner.session.device == "cuda":
         return runner
-    session = _open_graph(artifact, settings, variant, variant.packed, "cpu", 0, threads=threads)
+    session = _open_graph(artifact, settings, variant, variant.packed, "cpu", 0, workers=workers, threads=threads)
+    _warm_up(session, artifact)
     longest = artifact.manifest.max_length
-    shape = (1, min(_WARM_UP_TOKENS, longest))
-    session.run({name: np.full(shape, name == "attention_mask", dtype=np.int64) for name in session.input_names})
     return PackedRows(session, max_tokens=runner.max_tokens, max_length=longest, padding=_padding(artifact))
+
+
+def _warm_up(session: Session | WorkerSessions, artifact: Artifact) -> None:
+    """Run one short row of no padding, on each session."""
+    shape = (1, min(_WARM_UP_TOKENS, artifact.manifest.max_length))
+    inputs = {name: np.full(shape, name == "attention_mask", dtype=np.int64) for name in session.input_names}
+    for one in session.each if isinstance(session, WorkerSessions) else (session,):
+        try:
+            one.run(inputs)
+        except RunError as error:
+            raise ArtifactIntegrityError(artifact.path, f"its graph cannot be run: {error.reason}") from error
 
 
 def _check_affinity(affinity: Sequence[int] | None, threads: int) -> None:
@@ -211,10 +228,12 @@ def _check_affinity(affinity: Sequence[int] | None, threads: int) -> None:
         raise ConfigError(f"affinity names CPU {foreign[0]}, which this process may not use")
 
 
-def _open_session(artifact: Artifact, settings: Settings, *, threads: int) -> tuple[Session, Variant]:
+def _open_session(
+    artifact: Artifact, settings: Settings, *, workers: int, threads: int
+) -> tuple[Session | WorkerSessions, Variant]:
     """The session and the variant that it runs: "auto" falls back to the CPU, and logs why."""
     device, precision = settings.device, settings.precision
-    opened = partial(_open_on, artifact, settings, threads=threads)
+    opened = partial(_open_on, artifact, settings, workers=workers, threads=threads)
     try:
         session, variant = opened(*resolve_device("cpu" if device == "auto" and precision == "int8" else device))
     except DeviceUnavailableError as error:
@@ -231,14 +250,14 @@ def _open_session(artifact: Artifact, settings: Settings, *, threads: int) -> tu
 
 
 def _open_on(
-    artifact: Artifact, settings: Settings, device: Device, index: int, *, threads: int
-) -> tuple[Session, Variant]:
+    artifact: Artifact, settings: Settings, device: Device, index: int, *, workers: int, threads: int
+) -> tuple[Session | WorkerSessions, Variant]:
     variant = artifact.variant(settings.precision, device)
     if device == "cuda" and (problem := cuda_problem()) is not None:
         asked = f"cuda:{index}" if index else "cuda"
         raise DeviceUnavailableError(asked, f"{problem}. Run `onnxpress doctor`, or pass device='cpu'.")
     graph = variant.cpu if device == "cpu" else variant.portable
-    return _open_graph(artifact, settings, variant, graph, device, index, threads=threads), variant
+    return _open_graph(artifact, settings, variant, graph, device, index, workers=workers, threads=threads), variant
 
 
 def _open_graph(
@@ -249,18 +268,29 @@ def _open_graph(
     device: Device,
     index: int,
     *,
+    workers: int,
     threads: int,
-) -> Session:
-    opened = partial(
-        Session,
-        device=device,
-        threads=threads,
-        spinning=settings.spinning,
-        saturates=saturates(variant.target),
-        affinity=None if settings.affinity is None else settings.affinity[1:],
-        index=index,
-        cuda=settings.cuda,
-    )
+) -> Session | WorkerSessions:
+    count = workers if device == "cpu" and threads > 1 else 1  # a worker's one thread is its caller
+
+    def opened(content: bytes, folder: Path, *, optimized: bool = False) -> Session | WorkerSessions:
+        sessions = [
+            Session(
+                content,
+                folder,
+                device=device,
+                threads=threads,
+                spinning=settings.spinning,
+                saturates=saturates(variant.target),
+                optimized=optimized,
+                affinity=affinity_of(worker, settings.affinity, threads),
+                index=index,
+                cuda=settings.cuda,
+            )
+            for worker in range(count)
+        ]
+        return WorkerSessions(sessions, settings.affinity) if count > 1 else sessions[0]
+
     if device == "cpu":
         try:
             if (saved := find_optimized(artifact, variant, graph)) is not None:

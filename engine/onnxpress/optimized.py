@@ -6,7 +6,6 @@ a session that opens the artifact's graph makes a copy of its own: processes sha
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from filecmp import cmp
 from pathlib import Path
@@ -18,6 +17,7 @@ import msgspec
 import numpy as np
 
 from onnxpress.artifact import Artifact, file_inside
+from onnxpress.beside import owned_by_us, read_beside
 from onnxpress.errors import ArtifactError, ArtifactIntegrityError, CheckFailedError
 from onnxpress.external_data import external_files
 from onnxpress.local_key import local_key
@@ -72,13 +72,13 @@ def find_optimized(artifact: Artifact, variant: Variant, graph: Graph) -> tuple[
     """
     folder = optimized_path(artifact.path, variant.precision)
     try:
-        index = msgspec.json.decode((folder / _INDEX).read_bytes(), type=Index)
-        trusted = _trusted(folder, artifact.path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
+        content = read_beside(folder / _INDEX, artifact.path)
+        if content is None or not owned_by_us(folder.stat(), artifact.path):
+            return None
+        index = msgspec.json.decode(content, type=Index)
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactIntegrityError(folder / _INDEX, f"cannot be read ({error}). {_AGAIN}") from error
-    if not trusted or index.key != _key(artifact, variant) or graph.file not in index.files:
+    if index.key != _key(artifact, variant) or graph.file not in index.files:
         return None
     content = _verified(folder, graph.file, index).read_bytes()
     try:
@@ -177,16 +177,6 @@ def _publish(new: Path, target: Path, *, retired: Path) -> None:
     except OSError:
         if not (target / _INDEX).is_file():
             raise  # else another process was sooner, and what it put there is whole
-
-
-def _trusted(folder: Path, artifact: Path) -> bool:
-    """Whether `folder` is the artifact's owner's, this user's or root's.
-
-    Where everyone may write beside the artifact, as in /tmp, it could be anyone's.
-    """
-    if not hasattr(os, "geteuid"):
-        return True
-    return folder.stat().st_uid in (artifact.stat().st_uid, os.geteuid(), 0)
 
 
 def _verified(folder: Path, name: str, index: Index) -> Path:

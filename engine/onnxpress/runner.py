@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnxpress.encoder import TokenRows
 from onnxpress.planner import Bucket, bucket_widths, plan_batches, plan_buckets
 from onnxpress.session import Session, import_onnxruntime
+from onnxpress.worker_sessions import WorkerSessions
 
 __all__ = ["EqualLengths", "PackedRows", "PaddedBuckets", "Runner"]
 
@@ -25,7 +26,7 @@ _MASK: Final = "attention_mask"
 class EqualLengths:
     """Runs batches of rows of one length on a graph that takes no mask. Several threads may run at once."""
 
-    def __init__(self, session: Session, *, max_tokens: int) -> None:
+    def __init__(self, session: Session | WorkerSessions, *, max_tokens: int) -> None:
         self.session = session
         self.max_tokens = max_tokens
 
@@ -54,7 +55,7 @@ class PackedRows:
     padding, and no bit of an answer depends on what runs beside it.
     """
 
-    def __init__(self, session: Session, *, max_tokens: int, max_length: int, padding: int) -> None:
+    def __init__(self, session: Session | WorkerSessions, *, max_tokens: int, max_length: int, padding: int) -> None:
         """Make one for texts of at most `max_length` tokens; `padding` is the token that fills rows."""
         self.session = session
         self.max_tokens = max_tokens

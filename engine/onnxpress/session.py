@@ -166,14 +166,15 @@ def _told() -> Iterator[None]:
         raise RunError(0, reason) from error
 
 
-def session_options(folder: Path, *, threads: int, spinning: bool, saturates: bool = False) -> Any:
-    """The `onnxruntime.SessionOptions` of a `Session`, whose arguments these are."""
+def session_options(folder: Path | None, *, threads: int, spinning: bool, saturates: bool = False) -> Any:
+    """The `onnxruntime.SessionOptions` of a `Session`, whose arguments these are; no folder, no weights in files."""
     options = import_onnxruntime().SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    if folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     if saturates:
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -24,12 +24,12 @@ _MODULES: Final = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "sa
 app = typer.Typer()
 
 
-class _Layout(str, Enum):
+class _Layout(StrEnum):
     artifact = "artifact"
     triton = "triton"
 
 
-class _Target(str, Enum):
+class _Target(StrEnum):
     auto = "auto"
     avx2 = "avx2"
     avx512 = "avx512"

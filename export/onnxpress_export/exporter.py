@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from os import PathLike, fspath
@@ -256,6 +256,6 @@ def _manifest(
             layers=int(checkpoint.model.config.num_hidden_layers),
             command=f"onnxpress export {checkpoint.source} {output}",
             versions={**versions, "onnxruntime": onnxruntime.__version__, "python": platform.python_version()},
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
         ),
     )

@@ -141,12 +141,22 @@ def test_a_missing_file_is_told_and_ignored(
     require_ignored(own, opened, caplog, f"{name}: cannot be read")
 
 
-@pytest.mark.parametrize("content", [b"[]", b"\xff\xfe", b'{"key": ""}', b'{"key": 1, "files": {}}'])
+@pytest.mark.parametrize("content", [b"[]", b"[" * 100_000, b"\xff\xfe", b'{"key": ""}', b'{"key": 1, "files": {}}'])
 def test_a_damaged_index_is_told_and_ignored(
     own: Path, opened: list[Path], caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
     (optimized_path(own, "fp32") / INDEX).write_bytes(content)
     require_ignored(own, opened, caplog, f"{INDEX}: cannot be read")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are Unix's")
+@pytest.mark.parametrize("name", [GRAPH, WEIGHTS, INDEX])
+def test_a_pipe_is_ignored_and_nobody_waits_for_it(
+    own: Path, opened: list[Path], caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    (optimized_path(own, "fp32") / name).unlink()
+    os.mkfifo(optimized_path(own, "fp32") / name)
+    require_ignored(own, opened, caplog, None if name == INDEX else f"{name}: is not as it was saved.")
 
 
 @pytest.mark.parametrize("name", [GRAPH, WEIGHTS])
@@ -204,7 +214,7 @@ def test_what_was_saved_elsewhere_or_of_another_artifact_is_ignored(
     own: Path, opened: list[Path], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes: list[tuple[object, str, object]] = [
-        (local_key, "cpu_model", lambda: "another"),
+        (local_key, "cpu_identity", lambda: ["another"]),
         (local_key, "vector_extensions", lambda: ["another"]),
         (local_key.import_onnxruntime(), "__version__", "1.0"),
         (optimized, "DISABLED_OPTIMIZERS", {"cpu": []}),

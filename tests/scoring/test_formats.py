@@ -40,7 +40,7 @@ def test_csv_keeps_every_character(artifact: Path, tmp_path: Path, suffix: str, 
 
 
 def test_parquet_keeps_types(artifact: Path, tmp_path: Path) -> None:
-    when = datetime.datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=datetime.timezone.utc)
+    when = datetime.datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=datetime.UTC)
     table = pa.table(
         {
             "text": pa.array(TEXTS, pa.large_string()),

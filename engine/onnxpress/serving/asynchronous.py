@@ -108,7 +108,7 @@ class AsyncClassifier:
             return await answer
         try:
             return await asyncio.wait_for(answer, timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise DeadlineExceededError(timeout) from None
 
 

@@ -13,6 +13,7 @@ from onnxpress.cpu import available_cpus
 from onnxpress.errors import CheckFailedError
 from onnxpress.fidelity import Answers, Decision, compare_answers
 from onnxpress.machine import saturates
+from onnxpress.int8_sums import WEIGHT_LIMITS
 from onnxpress.manifest import Candidate, Drift, Fidelity, Target
 from onnxpress_export.precision.activations import record_activations
 from onnxpress_export.precision.drift import measure_drift
@@ -24,11 +25,6 @@ from onnxpress_export.precision.trial import Trial
 
 __all__ = ["Int8", "NoGainError", "NoMixError", "choose_int8", "measure_fidelity"]
 
-_WEIGHT_LIMITS: Final[dict[Target, int]] = {
-    "vnni": 127,
-    "arm64": 127,
-    "avx2": 64,  # 255 * 64 * 2 fits int16, in which two products are added before they are widened
-}
 _KEPT_TOKENS: Final = 2_048
 _ROUNDS: Final = 5
 
@@ -133,7 +129,7 @@ def choose_int8(
     seen = record_activations(
         model, folder, sample.seen_rows, list(sources), threads=available_cpus(), kept=_KEPT_TOKENS, seed=SEED
     )
-    book = RecipeBook(sources, seen, weight_limit=_WEIGHT_LIMITS[target], on_step=on_step)
+    book = RecipeBook(sources, seen, weight_limit=WEIGHT_LIMITS[target], on_step=on_step)
     trial = Trial(sample.seen_rows, folder, saturates=saturates(target))
     search = Search(model, book, trial, decision, budget=budget, on_step=on_step)
     place, attempt = -1, 0
