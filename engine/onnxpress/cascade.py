@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.encoder import TokenRows
+from onnxpress.errors import RunError
 from onnxpress.fidelity import Decision
 from onnxpress.planner import Bucket
 from onnxpress.predictions import pool_windows
@@ -78,9 +79,23 @@ class Cascade:
         """Begin to run tokenized texts: on `workers`, or here and now without them."""
         return Running(self, rows, workers, batches_at_once if workers else 1)
 
+    @property
+    def main(self) -> Runner:
+        """The first stage's runner, by whose shapes services form batches."""
+        return self.stages[0].runner
+
+    def close(self) -> None:
+        """Free what the stages hold, which nothing may use any more."""
+        for stage in self.stages:
+            stage.runner.close()
+
     def pooled(self, logits: NDArray[np.float32], starts: NDArray[np.intp] | None) -> NDArray[np.float32]:
-        """One row a text, of its windows' logits; `starts` as in `TokenRows`."""
-        return logits if starts is None else pool_windows(logits, starts, self._pooling)
+        """One row a text, of its windows' logits; `starts` as in `TokenRows`. NaN where one of them is not finite."""
+        if starts is None:
+            return logits
+        pooled = pool_windows(logits, starts, self._pooling)
+        finite = np.logical_and.reduceat(np.isfinite(logits).all(axis=1), starts)
+        return np.where(finite[:, None], pooled, np.float32(np.nan))
 
     def unsure(self, stage: Stage, logits: NDArray[np.float32]) -> NDArray[np.intp]:
         """Which texts go on from `stage`, by their logits there, float32 [texts, labels]; and the rest is counted."""
@@ -106,7 +121,11 @@ class Running:
         self._begin(0)
 
     def result(self) -> NDArray[np.float32]:
-        """Logits of the texts, float32 [texts, labels], once every stage has run; what a run raised is raised."""
+        """Logits of the texts, float32 [texts, labels], once every stage has run.
+
+        Raises:
+            RunError: A run failed, or the last stage's logits are not finite. Its index is that of a text.
+        """
         answers = np.empty((len(self._texts), self._cascade.labels), dtype=np.float32)
         for number, stage in enumerate(self._cascade.stages):
             if number:
@@ -117,6 +136,7 @@ class Running:
             self._texts = self._texts[self._cascade.unsure(stage, logits)]
             if not len(self._texts):
                 break
+        _require_finite(answers)
         return answers
 
     def cancel(self) -> None:
@@ -132,7 +152,11 @@ class Running:
         rows = self._rows
 
         def run(bucket: Bucket) -> None:
-            logits[bucket.rows] = runner.run(rows, replace(bucket, rows=which[bucket.rows]))
+            place = replace(bucket, rows=which[bucket.rows])
+            try:
+                logits[bucket.rows] = runner.run(rows, place)
+            except RunError as error:
+                raise error.placed(rows.text_of(int(place.rows[0]))) from error.__cause__
 
         buckets = runner.plan(rows.lengths[which], self._batches_at_once)
         self._futures: list[Future[None]] = []
@@ -158,3 +182,11 @@ class Running:
         except BaseException:
             self.cancel()
             raise
+
+
+def _require_finite(logits: NDArray[np.float32]) -> None:
+    finite = np.isfinite(logits).all(axis=1)
+    if not finite.all():
+        text = int(np.argmin(finite))
+        found = ", ".join(f"{value:g}" for value in logits[text, :4])
+        raise RunError(text, f"its logits are not finite ({found}). Load another precision, or export again.")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -15,24 +13,23 @@ from typing import Final, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.cascade import Cascade, Running
 from onnxpress.encoder import Encoder, TokenRows, slices_of
-from onnxpress.errors import ConfigError, RunError, TextError
+from onnxpress.errors import ConfigError, TextError
 from onnxpress.lifetime import Lifetime
 from onnxpress.manifest import Manifest
-from onnxpress.planner import Bucket
 from onnxpress.predictions import (
     Prediction,
     accepted_labels,
     activate,
     best_labels,
     default_thresholds,
-    pool_windows,
     require_top_k,
     top_labels,
 )
-from onnxpress.runner import Runner
 from onnxpress.settings import Settings, require_whole
 from onnxpress.texts import LoneText, Text, as_chunks, as_list, as_stream, as_text, is_lone
+from onnxpress.workers import Workers
 
 __all__ = ["Classifier"]
 
@@ -61,13 +58,13 @@ class Classifier:
         self,
         manifest: Manifest,
         encoder: Encoder,
-        runner: Runner,
+        cascade: Cascade,
         *,
         precision: str,
         settings: Settings,
         workers: int,
         threads: int,
-        open_mixed: Callable[[], Runner] | None,
+        open_mixed: Callable[[], Cascade] | None,
         reload: tuple[Callable[..., Classifier], tuple[object, ...]],
     ) -> None:
         """Join what `load` opened.
@@ -76,22 +73,22 @@ class Classifier:
         lengths at once, None where this does. `reload` makes the same classifier again: a function and its arguments.
         """
         self.labels = manifest.labels
-        self.device = runner.session.device
+        self.device = cascade.main.session.device
         self.precision = precision
         self.settings = settings
         self._activation = manifest.activation
         self._thresholds = manifest.thresholds
         self._encoder = encoder
-        self._runner = runner
+        self._cascade = cascade
         self._workers = workers
         self._open_mixed = open_mixed
         self._mixed: Classifier | None = None
         self._opening = threading.Lock()
         self._reload = reload
-        self._pool = _pool(workers, settings.affinity) if workers > 1 else None
-        self._tokenizing = self._pool or (_pool(threads, settings.affinity) if threads > 1 else None)
+        self._pool = Workers(workers, settings.affinity) if workers > 1 else None
+        self._tokenizing = self._pool or (Workers(threads, settings.affinity) if threads > 1 else None)
         self._held = ExitStack()  # and not this object, so that it is freed once nothing refers to it, closed or not
-        self._held.callback(runner.close)
+        self._held.callback(cascade.close)
         if self._tokenizing is not None:
             self._held.callback(self._tokenizing.shutdown)
         self._lifetime = Lifetime(self._held.close)
@@ -233,10 +230,10 @@ class Classifier:
             if self._open_mixed is None:
                 return self
             if self._mixed is None:
-                runner = self._open_mixed()
-                self._held.callback(runner.close)
+                cascade = self._open_mixed()
+                self._held.callback(cascade.close)
                 mixed = object.__new__(Classifier)  # a copy would be loaded again, as what is unpickled is
-                vars(mixed).update(vars(self), _runner=runner, _pool=None, _open_mixed=None)
+                vars(mixed).update(vars(self), _cascade=cascade, _pool=None, _open_mixed=None)
                 self._mixed = mixed
             return self._mixed
 
@@ -246,17 +243,27 @@ class Classifier:
 
     def shape_of(self, tokens: int) -> int:
         """Rows of `tokens` tokens run together with those of which this is the same number."""
-        return self._runner.width(tokens)
+        return self._cascade.main.width(tokens)
 
     @property
     def max_tokens(self) -> int:
         """Tokens that a batch may have."""
-        return self._runner.max_tokens
+        return self._cascade.main.max_tokens
 
     @property
     def workers(self) -> int:
         """Batches that run at once."""
         return self._workers
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What may answer a text, in turn: ("int8", "fp32") where int8 leaves to fp32 what it is not sure of."""
+        return tuple(stage.name for stage in self._cascade.stages)
+
+    @property
+    def answered(self) -> dict[str, int]:
+        """Different texts that each stage has answered until now, by its name; those of `mixed` apart."""
+        return self._cascade.answered
 
     def close(self) -> None:
         """Let calls under way finish, then stop the workers and free the sessions; later calls raise ClosedError.
@@ -370,24 +377,9 @@ class Classifier:
             return map(function, parts)
         return self._tokenizing.map(function, parts)
 
-    def _begin(self, rows: TokenRows, pool: Executor | None, places: _Places) -> _Started:
-        """Begin to run `rows`: on the workers of `pool`, or here and now without it."""
-        logits = np.empty((len(rows.lengths), len(self.labels)), dtype=np.float32)
-        buckets = self._runner.plan(rows.lengths, 1 if pool is None else self._workers)
-        runner, running = self._runner, list[Future[None]]()
-
-        def run(bucket: Bucket) -> None:
-            try:
-                logits[bucket.rows] = runner.run(rows, bucket)
-            except RunError as error:
-                raise error.placed(rows.text_of(int(bucket.rows[0]))) from error.__cause__
-
-        if pool is not None and len(buckets) > 1:
-            running = [pool.submit(run, bucket) for bucket in buckets]
-        else:
-            for bucket in buckets:
-                run(bucket)
-        return _Started(logits, running, rows, places, self.settings)
+    def _begin(self, rows: TokenRows, workers: Workers | None, places: _Places) -> _Started:
+        """Begin to run `rows`: on `workers`, or here and now without them."""
+        return _Started(self._cascade.begin(rows, workers, self._workers), places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,54 +412,22 @@ class _Places:
             raise error.placed(self.first + place) from error.__cause__
 
 
+@dataclass(frozen=True, slots=True)
 class _Started:
-    """Texts that run."""
+    """Texts that run, and their places in the call."""
 
-    def __init__(
-        self,
-        logits: NDArray[np.float32],
-        running: list[Future[None]],
-        rows: TokenRows,
-        places: _Places,
-        settings: Settings,
-    ) -> None:
-        self._logits = logits
-        self._running = running
-        self._rows = rows
-        self._places = places
-        self._settings = settings
+    running: Running
+    places: _Places
 
     def result(self) -> NDArray[np.float32]:
-        """Logits of the texts, once all have run.
-
-        Raises:
-            RunError: Some are not finite.
-        """
-        with self._places.told():
-            try:
-                for future in self._running:
-                    future.result()
-            except BaseException:
-                self.cancel()
-                raise
-            self._require_finite()
-        logits = self._logits
-        if self._rows.starts is not None:
-            logits = pool_windows(logits, self._rows.starts, self._settings.pooling)
-        return logits if self._places.repeats is None else logits[self._places.repeats]
+        """Logits of every place, once all have run. Raises as `Running.result` does."""
+        with self.places.told():
+            logits = self.running.result()
+        return logits if self.places.repeats is None else logits[self.places.repeats]
 
     def cancel(self) -> None:
         """Do not run what has not begun."""
-        for future in self._running:
-            future.cancel()
-
-    def _require_finite(self) -> None:
-        finite = np.isfinite(self._logits)
-        if not finite.all():
-            row = int(np.argmin(finite.all(axis=1)))
-            found = ", ".join(f"{value:g}" for value in self._logits[row, :4])
-            way_out = "Load another precision, or export again."
-            raise RunError(self._rows.text_of(row), f"its logits are not finite ({found}). {way_out}")
+        self.running.cancel()
 
 
 def _chunks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
@@ -483,11 +443,3 @@ def _chunks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
             chunk, characters = [], 0
     if chunk:
         yield chunk
-
-
-def _pool(workers: int, affinity: Sequence[int] | None) -> ThreadPoolExecutor:
-    """A thread for each batch that runs at once, pinned to the first CPU of its share where `affinity` names them."""
-    if affinity is None:
-        return ThreadPoolExecutor(workers, "onnxpress")
-    cpus = iter(affinity[:: len(affinity) // workers])
-    return ThreadPoolExecutor(workers, "onnxpress", initializer=lambda: os.sched_setaffinity(0, {next(cpus)}))

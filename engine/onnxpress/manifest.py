@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import math
 import re
 from pathlib import Path
 from typing import Final, Literal
@@ -16,6 +17,8 @@ __all__ = [
     "SCHEMA_VERSION",
     "Activation",
     "Candidate",
+    "Cascade",
+    "Changed",
     "ChangedText",
     "Drift",
     "Fidelity",
@@ -226,6 +229,45 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return (self.portable, self.cpu) if self.packed is None else (self.portable, self.cpu, self.packed)
 
 
+class Changed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many answers a cascade changes from fp32's, on texts that its making never saw.
+
+    Attributes:
+        texts: How many texts were compared.
+        changed: How many of them were answered otherwise.
+        upper_95: What the share of changed answers stays below, 95 times of 100 (Clopper and Pearson 1934, exact).
+    """
+
+    texts: int
+    changed: int
+    upper_95: float
+
+
+class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which stage answers a text: the first whose margin reaches the stage's threshold.
+
+    Attributes:
+        stages: In turn; the last is a variant's precision, and answers all that come to it.
+        thresholds: The least margin that each stage but the last answers with, in logits, 0 or more.
+        answered: The share of the compared texts that each stage answered.
+        changed: What that changed.
+    """
+
+    stages: tuple[str, ...]
+    thresholds: dict[str, float]
+    answered: dict[str, float]
+    changed: Changed
+
+    def __post_init__(self) -> None:
+        if len(self.stages) < 2 or len(set(self.stages)) < len(self.stages):
+            raise ValueError(f"a cascade has two or more stages, each once, got {', '.join(self.stages) or 'none'}")
+        if (named := set(self.thresholds)) != (wanted := set(self.stages[:-1])):
+            raise ValueError(f"each stage but the last has a threshold, {min(named ^ wanted)!r} does not fit")
+        for stage, threshold in self.thresholds.items():
+            if not 0 <= threshold < math.inf:
+                raise ValueError(f"the threshold of {stage!r} must be 0 or more and finite, got {threshold}")
+
+
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the artifact came from: never a path, so that it says nothing about the machine."""
 
@@ -250,6 +292,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         max_length: Tokens a text may have, special tokens included; longer ones are truncated.
         truncation_side: The side that truncation cuts from.
         files: Every other file of the artifact by name.
+        cascade: How variants share the texts; None where each runs alone.
     """
 
     schema_version: int
@@ -263,6 +306,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     variants: tuple[Variant, ...]
     files: dict[str, FileRecord]
     provenance: Provenance
+    cascade: Cascade | None = None
 
     def __post_init__(self) -> None:
         bad = [name for name in self.files if not _FILE_NAME.fullmatch(name)]
@@ -276,6 +320,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError("labels and variants must not be empty, and max_length must be at least 1")
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
+        if self.cascade is not None:
+            held = {variant.precision for variant in self.variants}
+            if foreign := [stage for stage in self.cascade.stages if stage not in held]:
+                raise ValueError(f"the cascade has a stage {foreign[0]!r}, which is no variant ({', '.join(sorted(held))})")
 
 
 class _Version(msgspec.Struct):

@@ -71,6 +71,7 @@ class Settings:
     long_text: LongText = "truncate"
     stride: int | None = None
     pooling: Pooling = "mean"
+    recheck: bool = True
     cuda: CudaSettings = CudaSettings()
 
     def __post_init__(self) -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
+from typing import Final, TypeVar, cast
 
 __all__ = ["Workers"]
+
+_S = TypeVar("_S")
+_R = TypeVar("_R")
+
+_MOST_URGENT: Final = 2**30
 
 
 class Workers:
@@ -20,11 +27,11 @@ class Workers:
     """
 
     def __init__(self, threads: int, affinity: Sequence[int] | None = None) -> None:
-        """Start `threads` threads, each pinned to a CPU of its own where `affinity` names them."""
+        """Start `threads` threads, each pinned to the first CPU of its share where `affinity` names them."""
         if affinity is None:
             self._pool = ThreadPoolExecutor(threads, "onnxpress")
         else:
-            cpus = iter(affinity)
+            cpus = iter(affinity[:: len(affinity) // threads])
             self._pool = ThreadPoolExecutor(
                 threads, "onnxpress", initializer=lambda: os.sched_setaffinity(0, {next(cpus)})
             )
@@ -39,6 +46,18 @@ class Workers:
             heappush(self._waiting, (-urgency, next(self._numbers), done, job))
         self._pool.submit(self._run_next)
         return done
+
+    def map(self, function: Callable[[_S], _R], values: Sequence[_S]) -> Iterator[_R]:
+        """`function` of each value, in order, before anything else that waits begins."""
+        results: list[_R | None] = [None] * len(values)
+
+        def job(place: int) -> None:
+            results[place] = function(values[place])
+
+        futures = [self.submit(partial(job, place), urgency=_MOST_URGENT) for place in range(len(values))]
+        for place, future in enumerate(futures):
+            future.result()
+            yield cast("_R", results[place])
 
     def shutdown(self) -> None:
         """Finish what was submitted, and stop."""

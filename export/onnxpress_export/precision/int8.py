@@ -12,8 +12,8 @@ import onnx_ir as ir
 from onnxpress.cpu import available_cpus
 from onnxpress.errors import CheckFailedError
 from onnxpress.fidelity import Answers, Decision, compare_answers
-from onnxpress.machine import saturates
 from onnxpress.int8_sums import WEIGHT_LIMITS
+from onnxpress.machine import saturates
 from onnxpress.manifest import Candidate, Drift, Fidelity, Target
 from onnxpress_export.precision.activations import record_activations
 from onnxpress_export.precision.drift import measure_drift
