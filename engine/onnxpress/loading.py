@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Sequence
-from functools import cache, partial
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final
-
-import msgspec
-import numpy as np
+from typing import Final
 
 from onnxpress.artifact import Artifact, open_artifact
+from onnxpress.cascade import Cascade, Stage
 from onnxpress.classifier import Classifier
 from onnxpress.cpu import available_cpus
 from onnxpress.cuda import cuda_problem
@@ -23,21 +21,17 @@ from onnxpress.errors import (
     ConfigError,
     DeviceUnavailableError,
     OnnxpressError,
-    RunError,
 )
-from onnxpress.machine import saturates
-from onnxpress.manifest import Graph, Variant
-from onnxpress.optimized import find_optimized
-from onnxpress.runner import EqualLengths, PackedRows, PaddedBuckets, Runner
-from onnxpress.session import Device, Session, resolve_device
+from onnxpress.fidelity import Decision
+from onnxpress.manifest import Variant
+from onnxpress.opening import Opening
+from onnxpress.runner import Runner
+from onnxpress.session import Device, resolve_device
 from onnxpress.settings import CudaSettings, LongText, OptimizeFor, Pooling, Settings
 from onnxpress.tuning import find_tuning
-from onnxpress.worker_sessions import WorkerSessions, affinity_of
 
 __all__ = ["load", "share_cpus"]
 
-_MAX_TOKENS: Final[dict[Device, int]] = {"cpu": 512, "cuda": 16_384}
-_WARM_UP_TOKENS: Final = 16
 _ATTEMPTS: Final = 3
 
 _log: Final = logging.getLogger("onnxpress")
@@ -59,6 +53,7 @@ def load(
     long_text: LongText = "truncate",
     stride: int | None = None,
     pooling: Pooling = "mean",
+    recheck: bool = True,
     cuda: CudaSettings | None = None,
 ) -> Classifier:
     """Load the artifact in the directory `path`, after checking each file's hash, and run it once to warm up.
@@ -87,6 +82,8 @@ def load(
             overlapping windows of it and pools their logits, "error" raises TooManyTokensError.
         stride: Tokens that a window repeats of the one before; None for a quarter of a window.
         pooling: "mean" or "max" of the windows' logits.
+        recheck: Whether int8 leaves to fp32 the texts that it is not sure of, where the export found from which margin
+            on it is: few, and next to all whose answer it would change. False takes what int8 says, and less memory.
         cuda: What is set on CUDA alone; None for the defaults.
 
     Raises:
@@ -109,6 +106,7 @@ def load(
         long_text=long_text,
         stride=stride,
         pooling=pooling,
+        recheck=recheck,
         cuda=cuda or CudaSettings(),
     )
     try:
@@ -144,31 +142,68 @@ def _load(path: Path, settings: Settings) -> Classifier:
 def _join(artifact: Artifact, settings: Settings) -> Classifier:
     workers, threads, max_tokens = share_cpus(artifact, settings)
     _check_affinity(settings.affinity, workers * threads)
-    session, variant = _open_session(artifact, settings, workers=workers, threads=threads)
-    encoder = _open_encoder(artifact, settings)
-    runner: Runner
-    if isinstance(session, Session) and session.device == "cuda":
-        workers = 1
-        runner = PaddedBuckets(
-            session,
-            max_tokens=max_tokens or _MAX_TOKENS["cuda"],
-            max_length=artifact.manifest.max_length,
-            padding=_padding(artifact),
-            graphs=settings.cuda.graphs,
-        )
-    else:
-        runner = EqualLengths(session, max_tokens=max_tokens or _MAX_TOKENS["cpu"])
-        _warm_up(session, artifact)
+    opening = Opening(artifact=artifact, settings=settings, workers=workers, threads=threads, max_tokens=max_tokens)
+    variant, device, cascade = _open_cascade(opening)
     return Classifier(
         artifact.manifest,
-        encoder,
-        runner,
+        _open_encoder(artifact, settings),
+        cascade,
         precision=variant.precision,
         settings=settings,
-        workers=workers,
-        threads=workers * threads if session.device == "cpu" else threads,
-        open_mixed=partial(_open_mixed, artifact, settings, variant, runner, workers=workers, threads=threads),
+        workers=workers if device == "cpu" else 1,
+        threads=workers * threads if device == "cpu" else threads,
+        open_mixed=_mixed(opening, variant, device),
         reload=(_load, (artifact.path.resolve(), settings)),
+    )
+
+
+def _open_cascade(opening: Opening) -> tuple[Variant, Device, Cascade]:
+    """The variant that answers first, where it runs, and with what follows it: "auto" falls back to the CPU."""
+    artifact, settings = opening.artifact, opening.settings
+    wanted = settings.device
+    device, index = resolve_device("cpu" if wanted == "auto" and settings.precision == "int8" else wanted)
+    try:
+        variant = artifact.variant(settings.precision, device)
+        runner = opening.runner(variant, device, index)
+    except DeviceUnavailableError as error:
+        if wanted != "auto":
+            raise
+        _log.warning("running on the CPU: %s", error)
+        device, variant = "cpu", artifact.variant(settings.precision, "cpu")
+        runner = opening.runner(variant, device)
+    rest = _stages(opening, variant, device)
+    runners = [runner, *(opening.runner(other, "cpu") for other, _ in rest[1:])]
+    return variant, device, _joined(opening, rest, runners)
+
+
+def _mixed(opening: Opening, variant: Variant, device: Device) -> Callable[[], Cascade] | None:
+    """What opens the cascade of services, whose batches hold texts of different lengths; None without graphs for it."""
+    stages = _stages(opening, variant, device)
+    packed = [(other, other.packed) for other, _ in stages]
+    if device == "cuda" or any(graph is None for _, graph in packed):
+        return None
+    return lambda: _joined(opening, stages, [opening.packed(other, graph) for other, graph in packed if graph])
+
+
+def _stages(opening: Opening, variant: Variant, device: Device) -> list[tuple[Variant, float]]:
+    """The variants that answer in turn, beginning with `variant`, and the margin from which each does."""
+    cascade = opening.artifact.manifest.cascade
+    if not opening.settings.recheck or device == "cuda" or cascade is None or variant.precision not in cascade.stages:
+        return [(variant, -math.inf)]
+    names = cascade.stages[cascade.stages.index(variant.precision) :]
+    return [(opening.artifact.variant(name), cascade.thresholds.get(name, -math.inf)) for name in names]
+
+
+def _joined(opening: Opening, stages: Sequence[tuple[Variant, float]], runners: Sequence[Runner]) -> Cascade:
+    manifest = opening.artifact.manifest
+    return Cascade(
+        [
+            Stage(name=variant.precision, runner=runner, leaves_at=threshold)
+            for (variant, threshold), runner in zip(stages, runners, strict=True)
+        ],
+        Decision(manifest.activation, manifest.thresholds),
+        labels=len(manifest.labels),
+        pooling=opening.settings.pooling,
     )
 
 
@@ -194,29 +229,6 @@ def _on_cuda(settings: Settings) -> bool:
     return settings.precision != "int8" and resolve_device("auto")[0] == "cuda" and cuda_problem() is None
 
 
-def _open_mixed(
-    artifact: Artifact, settings: Settings, variant: Variant, runner: Runner, *, workers: int, threads: int
-) -> Runner:
-    """What runs texts of different lengths at once; `runner` itself where it does, or nothing better is there."""
-    if variant.packed is None or runner.session.device == "cuda":
-        return runner
-    session = _open_graph(artifact, settings, variant, variant.packed, "cpu", 0, workers=workers, threads=threads)
-    _warm_up(session, artifact)
-    longest = artifact.manifest.max_length
-    return PackedRows(session, max_tokens=runner.max_tokens, max_length=longest, padding=_padding(artifact))
-
-
-def _warm_up(session: Session | WorkerSessions, artifact: Artifact) -> None:
-    """Run one short row of no padding, on each session."""
-    shape = (1, min(_WARM_UP_TOKENS, artifact.manifest.max_length))
-    inputs = {name: np.full(shape, name == "attention_mask", dtype=np.int64) for name in session.input_names}
-    for one in session.each if isinstance(session, WorkerSessions) else (session,):
-        try:
-            one.run(inputs)
-        except RunError as error:
-            raise ArtifactIntegrityError(artifact.path, f"its graph cannot be run: {error.reason}") from error
-
-
 def _check_affinity(affinity: Sequence[int] | None, threads: int) -> None:
     if affinity is None:
         return
@@ -226,96 +238,6 @@ def _check_affinity(affinity: Sequence[int] | None, threads: int) -> None:
         raise ConfigError(f"affinity must name a CPU of its own for each of {threads} threads, got {list(affinity)}")
     if foreign := sorted(set(affinity) - os.sched_getaffinity(0)):
         raise ConfigError(f"affinity names CPU {foreign[0]}, which this process may not use")
-
-
-def _open_session(
-    artifact: Artifact, settings: Settings, *, workers: int, threads: int
-) -> tuple[Session | WorkerSessions, Variant]:
-    """The session and the variant that it runs: "auto" falls back to the CPU, and logs why."""
-    device, precision = settings.device, settings.precision
-    opened = partial(_open_on, artifact, settings, workers=workers, threads=threads)
-    try:
-        session, variant = opened(*resolve_device("cpu" if device == "auto" and precision == "int8" else device))
-    except DeviceUnavailableError as error:
-        if device != "auto":
-            raise
-        _log.warning("running on the CPU: %s", error)
-        session, variant = opened("cpu", 0)
-    labels = len(artifact.manifest.labels)
-    if session.label_count != labels:
-        raise ArtifactIntegrityError(
-            artifact.path, f"its manifest names {labels} labels, its graph gives {session.label_count}. Export again."
-        )
-    return session, variant
-
-
-def _open_on(
-    artifact: Artifact, settings: Settings, device: Device, index: int, *, workers: int, threads: int
-) -> tuple[Session | WorkerSessions, Variant]:
-    variant = artifact.variant(settings.precision, device)
-    if device == "cuda" and (problem := cuda_problem()) is not None:
-        asked = f"cuda:{index}" if index else "cuda"
-        raise DeviceUnavailableError(asked, f"{problem}. Run `onnxpress doctor`, or pass device='cpu'.")
-    graph = variant.cpu if device == "cpu" else variant.portable
-    return _open_graph(artifact, settings, variant, graph, device, index, workers=workers, threads=threads), variant
-
-
-def _open_graph(
-    artifact: Artifact,
-    settings: Settings,
-    variant: Variant,
-    graph: Graph,
-    device: Device,
-    index: int,
-    *,
-    workers: int,
-    threads: int,
-) -> Session | WorkerSessions:
-    count = workers if device == "cpu" and threads > 1 else 1  # a worker's one thread is its caller
-
-    def opened(content: bytes, folder: Path, *, optimized: bool = False) -> Session | WorkerSessions:
-        sessions = [
-            Session(
-                content,
-                folder,
-                device=device,
-                threads=threads,
-                spinning=settings.spinning,
-                saturates=saturates(variant.target),
-                optimized=optimized,
-                affinity=affinity_of(worker, settings.affinity, threads),
-                index=index,
-                cuda=settings.cuda,
-            )
-            for worker in range(count)
-        ]
-        return WorkerSessions(sessions, settings.affinity) if count > 1 else sessions[0]
-
-    if device == "cpu":
-        try:
-            if (saved := find_optimized(artifact, variant, graph)) is not None:
-                return opened(*saved, optimized=True)
-        except ArtifactIntegrityError as error:
-            _warn_once(f"the artifact's own graph is loaded: {error}")
-    with artifact.held(variant.weights):
-        return opened(artifact.read_graph(graph.file, variant.weights), artifact.path.resolve())
-
-
-@cache
-def _warn_once(message: str) -> None:
-    _log.warning("%s", message)
-
-
-def _padding(artifact: Artifact) -> int:
-    """The token that fills padded rows, 0 where the model names none."""
-    try:
-        config: dict[str, Any] = msgspec.json.decode(artifact.read("config.json"), type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ArtifactIntegrityError(
-            artifact.path / "config.json", f"is no configuration ({error}). Export again."
-        ) from error
-    padding = config.get("pad_token_id")
-    return padding if isinstance(padding, int) and padding >= 0 else 0
 
 
 def _open_encoder(artifact: Artifact, settings: Settings) -> Encoder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import math
 import re
 from pathlib import Path
 from typing import Final, Literal
@@ -323,7 +322,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.cascade is not None:
             held = {variant.precision for variant in self.variants}
             if foreign := [stage for stage in self.cascade.stages if stage not in held]:
-                raise ValueError(f"the cascade has a stage {foreign[0]!r}, which is no variant ({', '.join(sorted(held))})")
+                raise ValueError(f"the cascade's stage {foreign[0]!r} is no variant ({', '.join(sorted(held))})")
 
 
 class _Version(msgspec.Struct):

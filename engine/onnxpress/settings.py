@@ -78,7 +78,13 @@ class Settings:
         for name, choices in (("optimize_for", OptimizeFor), ("long_text", LongText), ("pooling", Pooling)):
             if getattr(self, name) not in (accepted := get_args(choices)):
                 raise ConfigError(f"{name} must be {' or '.join(accepted)}, got {getattr(self, name)!r}")
-        for name, kind in (("device", str), ("precision", str), ("spinning", bool), ("cuda", CudaSettings)):
+        for name, kind in (
+            ("device", str),
+            ("precision", str),
+            ("spinning", bool),
+            ("recheck", bool),
+            ("cuda", CudaSettings),
+        ):
             _require_kind(name, getattr(self, name), kind)
         for name in ("threads", "workers", "max_tokens", "max_texts", "max_characters", "stride"):
             value = getattr(self, name)
