@@ -1,4 +1,4 @@
-"""Forms of texts in every public method: what one method takes for a text every other does, and none takes one apart."""
+"""Forms of texts in every public method: what one takes for a text every other does, and none takes one apart."""
 
 from __future__ import annotations
 
