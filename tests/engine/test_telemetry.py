@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from onnxpress.cli.doctor import diagnose
+from onnxpress.session import import_onnxruntime
 
 START = (
     "import onnxpress, subprocess, sys; subprocess.run([sys.executable, '-c', "
@@ -19,7 +20,12 @@ START = (
 CLASSIFY = "import sys, onnxpress; print(onnxpress.load(sys.argv[1], threads=1)('good').label)"
 PROCESSES = {
     "the engine": [sys.executable, "-c", CLASSIFY, "{artifact}"],
-    "onnxruntime imported first": [sys.executable, "-c", f"import onnxpress, onnxruntime; {CLASSIFY}", "{artifact}"],
+    "onnxruntime imported beside it": [
+        sys.executable,
+        "-c",
+        f"import onnxpress, onnxruntime; {CLASSIFY}",
+        "{artifact}",
+    ],
     "the exporter's modules": [sys.executable, "-c", f"import onnxpress_export.verify; {CLASSIFY}", "{artifact}"],
     "a process that it starts": [sys.executable, "-c", START, "{artifact}"],
     "predict": [sys.executable, "-m", "onnxpress", "predict", "{artifact}", "good"],
@@ -68,4 +74,13 @@ def test_doctor_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     done = subprocess.run(command, env=environment(tmp_path), capture_output=True, check=True)
     assert json.loads(done.stdout)["telemetry"] == "off: ONNX Runtime keeps and sends nothing"
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
-    assert diagnose().telemetry.startswith("as ONNX Runtime has it, since ORT_DISABLE_TELEMETRY is set to '0'")
+    assert diagnose().telemetry.startswith("left as ONNX Runtime has it: ORT_DISABLE_TELEMETRY is '0'")
+
+
+@pytest.mark.parametrize(("value", "calls"), [("1", 1), ("TRUE", 1), ("0", 0), ("", 0)])
+def test_events_end_where_onnxruntime_was_there_before(monkeypatch: pytest.MonkeyPatch, value: str, calls: int) -> None:
+    called: list[int] = []
+    monkeypatch.setattr("onnxruntime.disable_telemetry_events", lambda: called.append(1))
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", value)
+    import_onnxruntime()
+    assert len(called) == calls
