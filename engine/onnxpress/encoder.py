@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -227,8 +227,8 @@ class Encoder:
             raise TooManyTokensError(index, self._max_length, way_out)
 
     def _problem(self, index: int, text: object) -> TextError | None:
-        parts = text if isinstance(text, tuple) else (text,)
-        if len(parts) > 2 or not parts or not all(isinstance(part, str) for part in parts):
+        parts: tuple[Any, ...] = text if isinstance(text, tuple) and len(text) == 2 else (text,)
+        if not all(isinstance(part, str) for part in parts):
             return TextTypeError(index, describe(text))
         characters = sum(map(len, parts))
         if characters > self._max_characters:

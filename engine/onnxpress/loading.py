@@ -66,7 +66,7 @@ def load(
         precision: "fp32", "fp16" (CUDA), "int8" (CPU), or "auto": the fastest that the artifact holds for the device.
             What it holds was measured to keep fp32's answers within the budget of its export.
         optimize_for: "latency" puts all threads into one run; "throughput" runs a batch on each thread.
-        threads: CPU threads to use; None for the CPUs this process may use.
+        threads: CPU threads to use, for tokens as for runs; None for the CPUs this process may use.
         workers: Batches that run at once, which share the threads evenly: with 4 workers, 16 threads are 4 for each.
             Workers of several threads have a session each, with its own copy of the weights but where `onnxpress tune`
             saved them. None for what `optimize_for` says.
@@ -76,7 +76,7 @@ def load(
         spinning: Whether threads of a run wait by spinning: faster alone, but unkind to other work on the machine.
         max_tokens: Tokens a batch may have; None for 512 on the CPU, 16,384 on CUDA. Where neither it nor `threads` and
             `workers` are given, what `onnxpress tune` measured for this artifact on this machine is taken.
-        max_texts: Texts of one call that are tokenized at a time.
+        max_texts: Texts of one call that are tokenized at a time; fewer where they have millions of characters.
         max_characters: Characters a text may have; a longer one raises TextTooLongError.
         long_text: What happens to a text of more tokens than the model takes: "truncate" cuts it, "windows" runs
             overlapping windows of it and pools their logits, "error" raises TooManyTokensError.

@@ -23,6 +23,7 @@ from onnxpress.errors import (
 )
 from onnxpress.forked import let_forked_processes_end
 from onnxpress.settings import CudaSettings
+from onnxpress.telemetry import telemetry_is_off
 
 __all__ = [
     "DISABLED_OPTIMIZERS",
@@ -235,6 +236,8 @@ def import_onnxruntime() -> ModuleType:
         import onnxruntime
     except ImportError as error:
         raise MissingDependencyError("onnxruntime", ("cpu", "gpu")) from error
+    if telemetry_is_off() and hasattr(onnxruntime, "disable_telemetry_events"):
+        onnxruntime.disable_telemetry_events()  # it may have been imported before the environment said so
     module: ModuleType = onnxruntime
     return module
 

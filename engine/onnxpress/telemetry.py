@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from typing import Final
 
-__all__ = ["telemetry_setting", "turn_off_telemetry"]
+__all__ = ["telemetry_is_off", "telemetry_setting", "turn_off_telemetry"]
 
 _VARIABLE: Final = "ORT_DISABLE_TELEMETRY"
+_OFF: Final = frozenset(("1", "true", "yes", "on"))
 
 
 def turn_off_telemetry() -> None:
@@ -21,9 +22,13 @@ def turn_off_telemetry() -> None:
     os.environ.setdefault(_VARIABLE, "1")
 
 
+def telemetry_is_off() -> bool:
+    """Whether the environment asks for that, by the words that ONNX Runtime knows."""
+    return os.environ.get(_VARIABLE, "").lower() in _OFF
+
+
 def telemetry_setting() -> str:
     """In words, whether it is off, and by what."""
-    value = os.environ.get(_VARIABLE, "")
-    if value == "1":
+    if telemetry_is_off():
         return "off: ONNX Runtime keeps and sends nothing"
-    return f"as ONNX Runtime has it, since {_VARIABLE} is set to {value!r}; 1 turns it off"
+    return f"left as ONNX Runtime has it: {_VARIABLE} is {os.environ.get(_VARIABLE, '')!r}, and 1 turns it off"

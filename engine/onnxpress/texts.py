@@ -48,15 +48,14 @@ def as_list(values: object) -> list[Text]:
     Raises:
         TextTypeError: A lone text, a set, bytes, an iterator, a table, or what is no collection at all.
     """
-    sized = hasattr(values, "__len__") and hasattr(values, "__getitem__")
-    if not sized or is_lone(values) or isinstance(values, _NO_SEQUENCE) or not _is_flat(values):
+    if not _is_sized(values) or _is_out_of_order(values):
         raise TextTypeError(0, f"no sequence of texts, but {describe(values)}")
     return list(cast("Iterable[Text]", values))
 
 
 def as_stream(values: object) -> Iterable[Text]:
     """The same of any iterable, an endless one too. Raises as `as_list`, of what cannot be iterated in order."""
-    if not hasattr(values, "__iter__") or is_lone(values) or isinstance(values, _NO_SEQUENCE) or not _is_flat(values):
+    if not (hasattr(type(values), "__iter__") or _is_sized(values)) or _is_out_of_order(values):
         raise TextTypeError(0, f"no iterable of texts, but {describe(values)}")
     return cast("Iterable[Text]", values)
 
@@ -78,6 +77,10 @@ def describe(value: object) -> str:
     return f"of type {type(value).__name__}"
 
 
-def _is_flat(values: object) -> bool:
-    """Whether it has no more than the one dimension of a list: iterating a table gives no texts but its columns."""
-    return getattr(values, "ndim", 1) == 1
+def _is_sized(values: object) -> bool:
+    return hasattr(type(values), "__len__") and hasattr(type(values), "__getitem__")
+
+
+def _is_out_of_order(values: object) -> bool:
+    """Whether iterating it gives no texts in order: a text's letters, a set's anyhow, a table's columns."""
+    return is_lone(values) or isinstance(values, _NO_SEQUENCE) or getattr(values, "ndim", 1) != 1

@@ -131,7 +131,20 @@ def test_a_newer_schema_is_refused_whatever_else_it_holds(copy: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"null", b"{}", b'{"schema_version": "1"}', b'{"schema_version": 1}', b"\xff\xfe", b"\0" * 64],
+    [
+        *(
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b"{}",
+            b'{"schema_version": "1"}',
+            b'{"schema_version": 1}',
+            b"\xff\xfe",
+            b"\0" * 64,
+        ),
+        *(b"[" * 100_000, b'{"a":' * 100_000, b'{"schema_version": 1, "labels": ' + b"[" * 100_000),
+    ],
 )
 def test_a_malformed_manifest_is_refused(copy: Path, content: bytes) -> None:
     (copy / MANIFEST_NAME).write_bytes(content)
@@ -173,3 +186,27 @@ def test_a_precision_that_is_not_there_is_told(artifact: Path) -> None:
 def test_the_manifest_lists_every_file(artifact: Path) -> None:
     manifest = read_manifest(artifact)
     assert set(manifest.files) == {path.name for path in artifact.iterdir()} - {MANIFEST_NAME}
+
+
+@pytest.mark.parametrize("declared", [0, 2**40, 2**62, -5])
+def test_a_declared_size_is_not_believed(copy: Path, declared: int) -> None:
+    def declare(manifest: dict[str, object]) -> None:
+        manifest["files"]["tokenizer.json"]["bytes"] = declared  # type: ignore[index]
+
+    edit_json(copy / MANIFEST_NAME, declare)
+    with pytest.raises(onnxpress.ArtifactIntegrityError, match="has changed since the export"):
+        onnxpress.load(copy)
+
+
+def test_a_file_that_the_manifest_does_not_name_is_not_read(copy: Path) -> None:
+    edit_json(copy / MANIFEST_NAME, lambda manifest: manifest["files"].pop("config.json"))  # type: ignore[attr-defined]
+    with onnxpress.load(copy) as classifier, pytest.raises(onnxpress.ArtifactIntegrityError, match="not among"):
+        classifier.mixed()
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"[]", b"\xff", b"[" * 100_000])
+def test_a_signed_configuration_that_is_none_is_refused(copy: Path, content: bytes) -> None:
+    (copy / "config.json").write_bytes(content)
+    sign_again(copy, "config.json")
+    with onnxpress.load(copy) as classifier, pytest.raises(onnxpress.ArtifactIntegrityError, match="no configuration"):
+        classifier.mixed()

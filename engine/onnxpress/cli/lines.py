@@ -53,7 +53,8 @@ def _blocks(stream: BufferedIOBase) -> Iterator[list[bytes]]:
             yield _split(b"".join((*parts, whole)), first)
             parts, first = [], False
         parts.append(rest)
-    if last := b"".join(parts):
+    last = b"".join(parts)
+    if last.removeprefix(BOM_UTF8) if first else last:
         yield _split(last, first)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Final
+from io import BufferedIOBase
+from typing import Annotated, Final, cast
 
 import msgspec
 import typer
@@ -57,7 +58,8 @@ def predict(
         if texts:
             _print(answer(texts))
             return
-        for answers in _answered_lines(answer, ready_lines(sys.stdin.buffer, _CHUNK)):
+        lines = ready_lines(cast("BufferedIOBase", sys.stdin.buffer), _CHUNK)
+        for answers in _answered_lines(answer, lines):
             _print(answers)
 
 
