@@ -9,6 +9,7 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from onnxpress.fidelity import certainty
 from onnxpress.manifest import Candidate, FileRecord, Variant
 from onnxpress_export.graph_census import attention_count
 
@@ -52,6 +53,7 @@ def write_report(directory: Path, title: str, variants: Sequence[Variant], files
     )
     page = environment.get_template("report.html.jinja").render(
         title=title,
+        certainty=certainty,
         reference=variants[0],
         variants=[variant for variant in variants if variant.fidelity is not None],
         attentions={v.precision: attention_count(v.cpu.operators) for v in variants},
