@@ -17,8 +17,9 @@ from platformdirs import user_cache_path
 import onnxpress
 from onnxpress.artifact import Artifact, open_artifact
 from onnxpress.errors import ConfigError
-from onnxpress.examples import Example, read_examples, require_labels
+from onnxpress.examples import Example, read_examples
 from onnxpress.machine import describe_machine, vector_extensions
+from onnxpress.sample_labels import with_right_labels
 from onnxpress_bench.compare import compare_with_itself, compare_with_peers
 from onnxpress_bench.conditions import Watch
 from onnxpress_bench.environments import EnvironmentFailedError, environment_python
@@ -141,8 +142,8 @@ def _check_sizes(sizes: SampleSizes) -> None:
 
 
 def _read(path: Path, artifact: Artifact) -> list[Example]:
-    examples = read_examples(path)
-    require_labels(examples, artifact.manifest.labels, path)
+    manifest = artifact.manifest
+    examples = with_right_labels(read_examples(path), manifest.labels, manifest.activation, path)
     if len(examples) < _LEAST_TEXTS:
         raise ConfigError(
             f"{path}: holds {len(examples)} text; a benchmark needs at least {_LEAST_TEXTS}, better some hundred."
@@ -193,7 +194,7 @@ def _result(found: Sampled, reference: Sampled, examples: Sequence[Example]) -> 
     best, wanted = logits.argmax(axis=1), reference.logits.argmax(axis=1)
     right = [example.label for example in examples]
     accuracy = None
-    if all(label is not None for label in right):
+    if all(isinstance(label, str) for label in right):  # one label a text
         accuracy = float(np.mean([reference.labels[index] == label for index, label in zip(best, right, strict=True)]))
     return SystemResult(
         spec=found.spec,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,22 +12,25 @@ import msgspec
 from onnxpress.encoder import Text
 from onnxpress.errors import ConfigError, MissingDependencyError
 
-__all__ = ["Example", "read_examples", "read_texts", "require_labels"]
+__all__ = ["Example", "read_examples", "read_texts"]
 
 _MAX_FIELD: Final = 100 * 2**20
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A text, or a sentence pair, and its right label where it is known."""
+    """A text, or a sentence pair, and its right label where it is known.
+
+    As files give it, see `onnxpress.sample_labels` for what the model makes of it: a text, or several of them.
+    """
 
     text: Text
-    label: str | None = None
+    label: str | tuple[str, ...] | tuple[float, ...] | None = None
 
 
 class _Row(msgspec.Struct):
     text: str
     text_pair: str | None = None
-    label: str | int | None = None
+    label: str | bool | int | float | list[str | bool | int | float] | None = None
 
 
 def read_examples(path: Path) -> list[Example]:
@@ -52,16 +55,19 @@ def read_examples(path: Path) -> list[Example]:
         if row is None:
             break
         text = row.text if row.text_pair is None else (row.text, row.text_pair)
-        examples.append(Example(text, None if row.label in (None, "") else str(row.label)))
+        examples.append(Example(text, _label(row.label)))
     if not examples:
         raise ConfigError(f"{path}: holds no text.")
     return examples
 
 
-def require_labels(examples: Iterable[Example], labels: Sequence[str], path: Path) -> None:
-    """Raise ConfigError when an example, read from `path`, has a label that is none of `labels`."""
-    if unknown := {example.label for example in examples if example.label is not None}.difference(labels):
-        raise ConfigError(f"{path}: the label {min(unknown)!r} is none of the model's ({', '.join(labels[:10])}).")
+def _label(found: object) -> str | tuple[str, ...] | None:
+    """A label as text; None for what tables leave empty."""
+    if isinstance(found, list):
+        return tuple(_label(one) or "" for one in found)  # type: ignore[misc]  # no list in a list
+    if found in (None, "") or found != found:
+        return None
+    return str(found).lower() if isinstance(found, bool) else str(found)
 
 
 def read_texts(path: Path) -> list[str]:

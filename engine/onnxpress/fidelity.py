@@ -231,8 +231,7 @@ def compare_answers(
     low, high = wilson_interval(int(changed.sum()), len(changed))
     difference = np.abs(logits - answers.logits)
     decision = answers.decision
-    accuracy, f1 = _quality(logits, examples, labels, decision.activation)
-    reference_accuracy, reference_f1 = _quality(answers.logits, examples, labels, decision.activation)
+    quality, before = (_quality(values, examples, labels, decision) for values in (logits, answers.logits))
     return Fidelity(
         sample=sample,
         texts=len(changed),
@@ -241,10 +240,12 @@ def compare_answers(
         changed_high=high,
         upper_95=clopper_pearson_upper(int(changed.sum()), len(changed)),
         budget=budget,
-        accuracy=accuracy,
-        f1=f1,
-        reference_accuracy=reference_accuracy,
-        reference_f1=reference_f1,
+        accuracy=quality.accuracy,
+        f1=quality.f1,
+        error=quality.error,
+        reference_accuracy=before.accuracy,
+        reference_f1=before.f1,
+        reference_error=before.error,
         torch_texts=0 if torch is None else len(torch.logits),
         torch_changed=0 if torch is None else int(torch.changed(logits[: len(torch.logits)]).sum()),
         largest_difference=float(difference.max()),
@@ -282,19 +283,40 @@ def certainty(fidelity: Fidelity) -> str:
     return doubted if needed is None else f"{doubted}; {needed:,} unseen texts would do, none of them changed"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Quality:
+    """How right answers are: the fields of `Fidelity` of the same names, None where they mean nothing."""
+
+    accuracy: float | None = None
+    f1: float | None = None
+    error: float | None = None
+
+
 def _quality(
-    logits: NDArray[np.float32], examples: Sequence[Example], labels: Sequence[str], activation: Activation
-) -> tuple[float | None, float | None]:
-    """Accuracy and macro F1 on the examples that have a label; None without any, or where it means nothing."""
-    index = {label: number for number, label in enumerate(labels)}
-    wanted = np.array([-1 if example.label is None else index[example.label] for example in examples])
-    known = wanted >= 0
-    if activation != "softmax" or not known.any():
-        return None, None
-    found, wanted = logits.argmax(axis=1)[known], wanted[known]
-    right = np.bincount(wanted[found == wanted], minlength=len(labels))
-    occurring = np.bincount(wanted, minlength=len(labels)) + np.bincount(found, minlength=len(labels))
-    return float((found == wanted).mean()), float((2 * right / np.maximum(occurring, 1))[occurring > 0].mean())
+    logits: NDArray[np.float32], examples: Sequence[Example], labels: Sequence[str], decision: Decision
+) -> _Quality:
+    """By the examples that have a label, as `onnxpress.sample_labels` gives it."""
+    known = np.array([example.label is not None for example in examples])
+    if not known.any():
+        return _Quality()
+    right = [example.label for example in examples if example.label is not None]
+    logits = logits[known]
+    if decision.activation == "identity":
+        return _Quality(error=float(np.abs(logits - np.array(right, dtype=np.float64)).mean()))
+    wanted = np.array([[label in _tuple(names) for label in labels] for names in right])
+    if decision.activation == "sigmoid":
+        found = decision.accepted(logits)
+    else:
+        found = np.arange(len(labels)) == logits.argmax(axis=1)[:, None]
+    hits, occurring = (found & wanted).sum(axis=0), found.sum(axis=0) + wanted.sum(axis=0)
+    scores = 2 * hits[occurring > 0] / occurring[occurring > 0]
+    return _Quality(
+        accuracy=float((found == wanted).all(axis=1).mean()), f1=float(scores.mean()) if len(scores) else None
+    )
+
+
+def _tuple(names: object) -> tuple[object, ...]:
+    return names if isinstance(names, tuple) else (names,)
 
 
 def _answer(logits: NDArray[np.float32], labels: Sequence[str], decision: Decision) -> str:

@@ -100,9 +100,10 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         upper_95: The share that is not exceeded with 95 % confidence (Clopper and Pearson, one-sided); None in records
             of before it was kept.
         budget: The share that was allowed.
-        accuracy: Share of right answers, where the sample has labels.
+        accuracy: Share of right answers, where the sample has labels; of many labels all must be right.
         f1: F1 of each label, averaged over the labels that occur (macro F1), where the sample has labels.
-        reference_accuracy, reference_f1: The same of fp32.
+        error: Mean absolute error of a regression, where the sample has labels.
+        reference_accuracy, reference_f1, reference_error: The same of fp32.
         torch_texts: How many of the texts torch answered too; 0 where it was not at hand.
         torch_changed: How many of these have another answer than torch's.
         largest_difference: Largest absolute difference of a logit.
@@ -129,6 +130,8 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     speed: float | None
     examples: tuple[ChangedText, ...]
     upper_95: float | None = None
+    error: float | None = None
+    reference_error: float | None = None
 
     def __post_init__(self) -> None:
         _require_finite(self)

@@ -9,6 +9,7 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from onnxpress.fidelity import certainty
 from onnxpress.manifest import Candidate, FileRecord, Variant
 from onnxpress_export.graph_census import attention_count
 
@@ -52,6 +53,7 @@ def write_report(directory: Path, title: str, variants: Sequence[Variant], files
     )
     page = environment.get_template("report.html.jinja").render(
         title=title,
+        certainty=certainty,
         reference=variants[0],
         variants=[variant for variant in variants if variant.fidelity is not None],
         attentions={v.precision: attention_count(v.cpu.operators) for v in variants},
@@ -66,11 +68,12 @@ def write_report(directory: Path, title: str, variants: Sequence[Variant], files
 
 
 def _plot(candidates: Sequence[Candidate], budget: float) -> _Plot:
-    fastest = max(1 / candidate.time for candidate in candidates)
+    speeds = [1 / candidate.time for candidate in candidates]
+    slowest, fastest = min(1.0, *speeds), max(1.0, *speeds)
     most = max(budget, *(max(candidate.changed, candidate.expected) for candidate in candidates)) * 1.15 or 1.0
 
     def x(speed: float) -> float:
-        return round(_MARGIN + (speed - 1) / max(fastest - 1, 1e-9) * (_WIDTH - 2 * _MARGIN), 1)
+        return round(_MARGIN + (speed - slowest) / max(fastest - slowest, 1e-9) * (_WIDTH - 2 * _MARGIN), 1)
 
     def y(share: float) -> float:
         return round(_HEIGHT - _MARGIN - share / most * (_HEIGHT - 2 * _MARGIN), 1)
@@ -79,6 +82,6 @@ def _plot(candidates: Sequence[Candidate], budget: float) -> _Plot:
     return _Plot(
         points=[_Point(x(1 / candidate.time), y(candidate.changed), candidate) for candidate in candidates],
         budget=y(budget),
-        columns=[(x(1 + step * (fastest - 1)), f"{1 + step * (fastest - 1):.2f} ×") for step in steps],
+        columns=[(x(speed), f"{speed:.2f} ×") for speed in (slowest + step * (fastest - slowest) for step in steps)],
         rows=[(y(step * most), f"{step * most:.2%}") for step in steps],
     )

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from onnxpress.artifact import Artifact, open_artifact
+from onnxpress.fidelity import certainty
 from onnxpress.manifest import Manifest, Variant, encode_manifest
 
 __all__ = ["inspect"]
@@ -97,11 +98,14 @@ def _proof(variant: Variant) -> str:
     right = (
         "" if fidelity.accuracy is None else f", right {fidelity.accuracy:.2%} (fp32 {fidelity.reference_accuracy:.2%})"
     )
+    if fidelity.error is not None:
+        right = f", mean error {fidelity.error:.4g} (fp32 {fidelity.reference_error:.4g})"
     speed = "not timed here" if fidelity.speed is None else f"{fidelity.speed:.2f} × fp32's speed, for {variant.target}"
     return (
         f"{fidelity.changed} of {fidelity.texts:,} unseen texts of {fidelity.sample} changed "
         f"({fidelity.changed / fidelity.texts:.2%}, 95 % interval {fidelity.changed_low:.2%} … "
-        f"{fidelity.changed_high:.2%}, budget {fidelity.budget:.2%}){right}; {speed}{_drift(variant)}"
+        f"{fidelity.changed_high:.2%}, budget {fidelity.budget:.2%}; {certainty(fidelity)}){right}; "
+        f"{speed}{_drift(variant)}"
     )
 
 

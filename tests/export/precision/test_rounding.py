@@ -66,6 +66,17 @@ def test_errors_cancel_on_the_inputs(tokens: NDArray[np.float32], weight: NDArra
     assert np.abs(rounded).max() <= 64
 
 
+@pytest.mark.parametrize("count", [20, 3_000])
+def test_the_factor_is_that_of_the_inverse(tokens: NDArray[np.float32], count: int) -> None:
+    """Also where there are fewer tokens than inputs, and the matrix could not be inverted without the damping."""
+    few = tokens[:count]
+    factor = inverse_factor(few).astype(np.float64)
+    moments = (few.T @ few).astype(np.float64)
+    moments += 0.01 * np.diagonal(moments).mean() * np.eye(INPUTS)
+    assert np.array_equal(factor, np.triu(factor)) and (np.diagonal(factor) > 0).all()
+    np.testing.assert_allclose(factor.T @ factor @ moments, np.eye(INPUTS), atol=1e-3)
+
+
 def test_without_inputs_to_share_errors_it_rounds_to_the_nearest(weight: NDArray[np.float32]) -> None:
     scales = (np.abs(weight).max(axis=0) / 127).astype(np.float32)
     factor = inverse_factor(np.eye(INPUTS, dtype=np.float32))
