@@ -114,7 +114,7 @@ def _load(path: Path, settings: Settings) -> Classifier:
     session, variant = _open_session(artifact, settings, workers=workers, threads=threads)
     encoder = _open_encoder(artifact, settings)
     runner: Runner
-    if isinstance(session, Session) and session.device == "cuda":
+    if session.device == "cuda" and not isinstance(session, WorkerSessions):
         workers = 1
         runner = PaddedBuckets(
             session,
