@@ -234,6 +234,11 @@ def _open_graph(
     workers: int,
     threads: int,
 ) -> Session | WorkerSessions:
+    if slower := saturates(variant.target):
+        _warn_once(
+            f"{artifact.path.name}: its int8 is for {variant.target}, and this CPU's fastest products would overflow: "
+            f"slower ones give the same answers. Export with --target avx2 for this CPU."
+        )
     count = workers if device == "cpu" and threads > 1 else 1  # a worker's one thread is its caller
 
     def opened(content: bytes, folder: Path, *, optimized: bool = False) -> Session | WorkerSessions:
@@ -244,7 +249,7 @@ def _open_graph(
                 device=device,
                 threads=threads,
                 spinning=settings.spinning,
-                saturates=saturates(variant.target),
+                saturates=slower,
                 optimized=optimized,
                 affinity=affinity_of(worker, settings.affinity, threads),
                 index=index,

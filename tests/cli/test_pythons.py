@@ -25,12 +25,12 @@ artifact, texts, folder = sys.argv[1], json.load(sys.stdin), sys.argv[2]
 with onnxpress.load(artifact, optimize_for="throughput") as classifier:
     logits = classifier.logits(texts).tolist()
     with onnxpress.ThreadedClassifier(classifier) as service:
-        served = [service(text).label for text in texts[:20]]
+        served = [service.classify(text).label for text in texts[:20]]
 
 async def ask():
     with onnxpress.load(artifact) as classifier:
         async with onnxpress.AsyncClassifier(classifier) as service:
-            return [answer.label for answer in await asyncio.gather(*map(service, texts[:20]))]
+            return [answer.label for answer in await asyncio.gather(*map(service.classify, texts[:20]))]
 
 print(json.dumps({"python": sys.version, "logits": logits, "threaded": served, "asynchronous": asyncio.run(ask())}))
 """
