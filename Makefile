@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-network lint format clean
+.PHONY: demo test test-slow test-network test-emulated test-pythons lint format clean
 
 demo: $(READY)
 	$(BIN)/onnxpress demo
@@ -17,6 +17,14 @@ test-network: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/pytest -m "slow and not cuda"
+
+# Answers under emulated CPUs: apt-get install qemu-user-static.
+test-emulated: $(READY)
+	$(BIN)/pytest -m emulated tests/emulated
+
+# The wheel in an environment of each Python from 3.11 on that is installed; the whole suite: make test PYTHON=python3.13
+test-pythons: $(READY)
+	$(BIN)/pytest tests/cli/test_pythons.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
