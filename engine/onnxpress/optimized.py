@@ -154,7 +154,7 @@ def _save(artifact: Artifact, variant: Variant, graph: Graph, folder: Path, weig
 
 
 def _may_lay_out() -> bool:
-    """Whether weights may be saved as kernels take them: before 1.32, ONNX Runtime crashes as it runs an Attention so."""
+    """Whether weights may be saved as kernels take them: before 1.32, ONNX Runtime crashes as it runs Attention so."""
     found = re.match(r"(\d+)\.(\d+)", str(import_onnxruntime().__version__))
     return found is not None and (int(found[1]), int(found[2])) >= _LAYS_OUT
 
