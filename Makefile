@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-network lint format clean
+.PHONY: demo test test-slow test-network test-emulated test-pythons lint format wheels clean
 
 demo: $(READY)
 	$(BIN)/onnxpress demo
@@ -18,6 +18,14 @@ test-network: $(READY)
 test-slow: $(READY)
 	$(BIN)/pytest -m "slow and not cuda"
 
+# Answers under emulated CPUs: apt-get install qemu-user-static.
+test-emulated: $(READY)
+	$(BIN)/pytest -m emulated tests/emulated
+
+# The wheel in an environment of each Python from 3.11 on that is installed; the whole suite: make test PYTHON=python3.13
+test-pythons: $(READY)
+	$(BIN)/pytest tests/cli/test_pythons.py
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -26,6 +34,16 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# A wheel and an sdist in dist/, the same bytes every time, with their hashes.
+wheels: BUILD := .venv-build/bin
+wheels:
+	$(PYTHON) -m venv .venv-build
+	$(BUILD)/python -m pip install --quiet --disable-pip-version-check build==1.6.1 twine==7.0.0
+	rm -rf dist
+	$(BUILD)/python -m build
+	$(BUILD)/python -m twine check --strict dist/*.whl dist/*.tar.gz
+	cd dist && sha256sum *.whl *.tar.gz > SHA256SUMS
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "onnxpress needs Python 3.11 or newer; run make PYTHON=python3.12")'

@@ -103,6 +103,11 @@ class Opening:
         self, variant: Variant, content: bytes, folder: Path, *, optimized: bool = False
     ) -> Session | WorkerSessions:
         """A session for each worker that has several threads; a worker's one thread is its caller."""
+        if saturates(variant.target):
+            _warn_once(
+                f"{self.artifact.path.name}: its int8 is for {variant.target}, and this CPU's fastest products would "
+                "overflow: slower ones give the same answers. Export with --target avx2 for this CPU."
+            )
         count = self.workers if self.threads > 1 else 1
         sessions = [
             self._opened(variant, content, folder, optimized=optimized, worker=worker) for worker in range(count)

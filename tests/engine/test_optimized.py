@@ -99,6 +99,30 @@ def test_graphs_share_weights_that_are_laid_out_alike(own: Path) -> None:
     assert names == [INDEX, GRAPH, WEIGHTS, "model_packed.onnx"]
 
 
+@pytest.mark.parametrize(
+    ("version", "laid_out"),
+    [("1.23.2", False), ("1.31.1", False), ("1.32.0", True), ("1.33.0.dev1", True), ("2.0", True), ("?", False)],
+)
+def test_weights_are_laid_out_only_where_onnxruntime_can_run_such(
+    monkeypatch: pytest.MonkeyPatch, version: str, laid_out: bool
+) -> None:
+    monkeypatch.setattr(local_key.import_onnxruntime(), "__version__", version)
+    assert optimized._may_lay_out() is laid_out
+
+
+def test_without_laying_out_the_optimized_graphs_are_saved_all_the_same(
+    artifact: Path, tmp_path: Path, texts: list[str], opened: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copytree(artifact, tmp_path / "artifact"))
+    before = logits(path, texts)
+    monkeypatch.setattr(optimized, "_may_lay_out", lambda: False)
+    folder = save(path)
+    opened.clear()
+    after = logits(path, texts)
+    assert opened == [folder, folder]
+    assert [found.tobytes() for found in after] == [wanted.tobytes() for wanted in before]
+
+
 def test_the_artifacts_own_weights_are_not_needed_then(own: Path, opened: list[Path]) -> None:
     (own / "model.onnx_data").unlink()
     onnxpress.load(own).close()
