@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
@@ -73,7 +73,7 @@ class Classifier:
         self._encoder = encoder
         self._runner = runner
         self._workers = workers
-        self._open_mixed = open_mixed
+        self._open_mixed: Callable[[], Runner] | None = open_mixed  # None in what it opened
         self._mixed: Classifier | None = None
         self._opening = threading.Lock()
         self._reload = reload
@@ -216,10 +216,12 @@ class Classifier:
         artifact has no graph for it, it is this one.
         """
         self._check_usable()
+        if self._open_mixed is None:
+            return self
         with self._opening:
             if self._mixed is None:
                 mixed = object.__new__(Classifier)  # a copy would be loaded again, as what is unpickled is
-                vars(mixed).update(vars(self), _runner=self._open_mixed(), _pool=None)
+                vars(mixed).update(vars(self), _runner=self._open_mixed(), _pool=None, _open_mixed=None)
                 self._mixed = mixed
             return self._mixed
 
@@ -230,6 +232,10 @@ class Classifier:
     def shape_of(self, tokens: int) -> int:
         """Rows of `tokens` tokens run together with those of which this is the same number."""
         return self._runner.width(tokens)
+
+    def company(self, waiting: Mapping[int, int], shape: int) -> list[int]:
+        """The shapes whose rows may run beside one of `shape`, itself included; `waiting` are rows by their shape."""
+        return self._runner.company(waiting, shape)
 
     @property
     def max_tokens(self) -> int:

@@ -22,7 +22,7 @@ from onnxpress.errors import ArtifactIntegrityError, ConfigError, DeviceUnavaila
 from onnxpress.machine import saturates
 from onnxpress.manifest import Graph, Variant
 from onnxpress.optimized import find_optimized
-from onnxpress.runner import EqualLengths, PackedRows, PaddedBuckets, Runner
+from onnxpress.runner import RUN_COST, EqualLengths, PackedRows, PaddedBuckets, Runner
 from onnxpress.session import Device, Session, resolve_device
 from onnxpress.settings import CudaSettings, LongText, OptimizeFor, Pooling, Settings
 from onnxpress.tuning import find_tuning
@@ -160,7 +160,13 @@ def _open_mixed(artifact: Artifact, settings: Settings, variant: Variant, runner
     longest = artifact.manifest.max_length
     shape = (1, min(_WARM_UP_TOKENS, longest))
     session.run({name: np.full(shape, name == "attention_mask", dtype=np.int64) for name in session.input_names})
-    return PackedRows(session, max_tokens=runner.max_tokens, max_length=longest, padding=_padding(artifact))
+    return PackedRows(
+        session,
+        max_tokens=runner.max_tokens,
+        max_length=longest,
+        padding=_padding(artifact),
+        run_cost=RUN_COST[variant.precision],
+    )
 
 
 def _check_affinity(affinity: Sequence[int] | None, threads: int) -> None:
