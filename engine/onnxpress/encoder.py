@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.ending import native
 from onnxpress.errors import (
     ConfigError,
     TextEncodingError,
@@ -121,7 +122,8 @@ class Encoder:
 
     def tokenize(self, texts: Sequence[Text]) -> TokenRows:
         """As `encode`, of texts that were checked."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        with native:
+            encodings = self._tokenizer.encode_batch_fast(list(texts))
         starts = None
         if self._long_text != "truncate" and any(encoding.overflowing for encoding in encodings):
             self._refuse_long(texts, encodings)
@@ -133,7 +135,9 @@ class Encoder:
     def count_tokens(self, texts: Sequence[Text]) -> NDArray[np.int64]:
         """Tokens that each text has before any are cut, special tokens included, int64 [texts]. Raises as `encode`."""
         self.check(texts)
-        return np.array([len(encoding) for encoding in self._whole.encode_batch_fast(list(texts))], dtype=np.int64)
+        with native:
+            encodings = self._whole.encode_batch_fast(list(texts))
+        return np.array([len(encoding) for encoding in encodings], dtype=np.int64)
 
     @cached_property
     def _whole(self) -> Tokenizer:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.encoder import TokenRows
+from onnxpress.ending import native
 from onnxpress.planner import (
     Bucket,
     bucket_widths,
@@ -145,7 +146,7 @@ class PaddedBuckets:
     def run(self, rows: TokenRows, bucket: Bucket) -> NDArray[np.float32]:
         """Logits, float32 [rows of the bucket, labels]."""
         padded = _padded_inputs(rows, bucket, self.session.input_names, self._padding)
-        with self._lock:
+        with native, self._lock:
             shape = (bucket.height, bucket.width)
             if (slot := self._slots.get(shape)) is None:
                 slot = self._slots[shape] = self._bind(shape, len(self._slots))

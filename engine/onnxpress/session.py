@@ -11,8 +11,10 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.ending import native
 from onnxpress.errors import (
     ArtifactIntegrityError,
+    ClosedError,
     ConfigError,
     DeviceUnavailableError,
     MissingDependencyError,
@@ -100,9 +102,12 @@ class Session:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
             provider = (provider, _cuda_options(index, cuda or CudaSettings()))
         try:
-            self._session = ort.InferenceSession(
-                graph, options, providers=[provider], disabled_optimizers=DISABLED_OPTIMIZERS[device]
-            )
+            with native:
+                self._session = ort.InferenceSession(
+                    graph, options, providers=[provider], disabled_optimizers=DISABLED_OPTIMIZERS[device]
+                )
+        except ClosedError:  # the program ends
+            raise
         except Exception as error:  # onnxruntime's errors share no public base class
             way_out = "Run `onnxpress tune` again." if optimized else "Export again."
             raise ArtifactIntegrityError(
@@ -125,7 +130,8 @@ class Session:
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Logits, float32 [rows, labels], of int64 inputs [rows, sequence]."""
-        logits: NDArray[np.float32] = self._session.run(("logits",), inputs)[0]
+        with native:
+            logits: NDArray[np.float32] = self._session.run(("logits",), inputs)[0]
         return logits
 
     @property
