@@ -29,7 +29,7 @@ from onnxpress.predictions import (
     require_top_k,
     top_labels,
 )
-from onnxpress.runner import Runner
+from onnxpress.runner import Company, Runner
 from onnxpress.settings import Settings
 
 __all__ = ["Classifier"]
@@ -140,12 +140,20 @@ class Classifier:
         Raises:
             ConfigError: The model is a regression, which has no labels to accept.
         """
+        self.require_accepting()
+        return self.accept(self.probabilities(texts))
+
+    def require_accepting(self) -> None:
+        """Raise ConfigError where the model is a regression, which has no labels to accept."""
         if self._activation == "identity":
             raise ConfigError("a regression gives a value, not labels to accept; call the classifier itself")
+
+    def accept(self, scores: NDArray[np.float32]) -> list[list[Prediction]]:
+        """`accepted` of what `probabilities` gave, float32 [texts, len(labels)]."""
         if self._thresholds is None and self._activation == "softmax":
-            return [[best] for best in self._predict(texts, None)]
+            return [[best] for best in best_labels(scores, self.labels)]
         thresholds = self._thresholds or default_thresholds(len(self.labels))
-        return accepted_labels(self.probabilities(texts), self.labels, thresholds)
+        return accepted_labels(scores, self.labels, thresholds)
 
     def stream(self, texts: Iterable[Text], *, chunk: int | None = None) -> Iterator[Prediction]:
         """Classify an endless iterable in constant memory, in order, `chunk` texts at a time.
@@ -233,8 +241,8 @@ class Classifier:
         """Rows of `tokens` tokens run together with those of which this is the same number."""
         return self._runner.width(tokens)
 
-    def company(self, waiting: Mapping[int, int], shape: int) -> list[int]:
-        """The shapes whose rows may run beside one of `shape`, itself included; `waiting` are rows by their shape."""
+    def company(self, waiting: Mapping[int, int], shape: int) -> Company:
+        """What may run beside a row of `shape`; `waiting` are rows by their shape."""
         return self._runner.company(waiting, shape)
 
     @property

@@ -21,11 +21,12 @@ from onnxpress.planner import (
     plan_batches,
     plan_buckets,
     plan_packed,
+    rows_of_width,
     widths_together,
 )
 from onnxpress.session import Session, import_onnxruntime
 
-__all__ = ["RUN_COST", "EqualLengths", "PackedRows", "PaddedBuckets", "Runner"]
+__all__ = ["RUN_COST", "Company", "EqualLengths", "PackedRows", "PaddedBuckets", "Runner"]
 
 RUN_COST: Final[Mapping[str, int]] = MappingProxyType({"fp32": 4_096, "int8": 1_024})
 """What a run costs before its first token, by precision, in scores of one attention over all layers and heads.
@@ -36,6 +37,19 @@ so 5,800 and 1,200. Wider models have more weights to a score, so these figures 
 
 _IDS: Final = "input_ids"
 _MASK: Final = "attention_mask"
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """What may run in one batch.
+
+    Attributes:
+        widths: Of its rows, descending.
+        rows: How many at most.
+    """
+
+    widths: tuple[int, ...]
+    rows: int
 
 
 class EqualLengths:
@@ -54,9 +68,9 @@ class EqualLengths:
         """What a row of `tokens` tokens is padded to."""
         return tokens
 
-    def company(self, waiting: Mapping[int, int], width: int) -> list[int]:
-        """The widths whose rows may join one of `width`: that one alone."""
-        return [width]
+    def company(self, waiting: Mapping[int, int], width: int) -> Company:
+        """What may run beside a row of `width`: rows of that width alone."""
+        return Company((width,), rows_of_width(width, self.max_tokens))
 
     def run(self, rows: TokenRows, bucket: Bucket) -> NDArray[np.float32]:
         """Logits, float32 [rows of the bucket, labels]."""
@@ -91,10 +105,11 @@ class PackedRows:
         """What a row of `tokens` tokens is padded to where no wider one is beside it."""
         return packed_width(tokens, self._max_length)
 
-    def company(self, waiting: Mapping[int, int], width: int) -> list[int]:
-        """The widths whose rows may join one of `width`, itself included, of the rows that wait by their width."""
+    def company(self, waiting: Mapping[int, int], width: int) -> Company:
+        """What may run beside a row of `width`, where rows wait by their width."""
         together = widths_together(waiting, max_tokens=self.max_tokens, run_cost=self._run_cost)
-        return next(widths for widths in together if width in widths)
+        widths = next(widths for widths in together if width in widths)
+        return Company(tuple(widths), rows_of_width(widths[0], self.max_tokens))
 
     def run(self, rows: TokenRows, bucket: Bucket) -> NDArray[np.float32]:
         """Logits, float32 [rows of the bucket, labels]."""
@@ -139,9 +154,9 @@ class PaddedBuckets:
         """What a row of `tokens` tokens is padded to."""
         return self._widths[bisect_left(self._widths, tokens)]
 
-    def company(self, waiting: Mapping[int, int], width: int) -> list[int]:
-        """The widths whose rows may join one of `width`: that one alone."""
-        return [width]
+    def company(self, waiting: Mapping[int, int], width: int) -> Company:
+        """What may run beside a row of `width`: rows of that width alone."""
+        return Company((width,), rows_of_width(width, self.max_tokens))
 
     def run(self, rows: TokenRows, bucket: Bucket) -> NDArray[np.float32]:
         """Logits, float32 [rows of the bucket, labels]."""

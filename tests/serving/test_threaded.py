@@ -76,7 +76,7 @@ def test_an_answer_has_the_same_bits_in_any_company(classifier: onnxpress.Classi
 
 
 def test_a_batch_keeps_the_token_budget(artifact: Path) -> None:
-    with onnxpress.load(artifact, threads=1, max_tokens=8, spinning=False) as classifier:
+    with onnxpress.load(artifact, threads=1, max_tokens=32, spinning=False) as classifier:
         gate = Gate(classifier)
         with ThreadedClassifier(classifier) as service:
             first = busy(service, gate)
@@ -194,9 +194,9 @@ def test_a_failed_run_reaches_all_its_callers_and_the_service_goes_on(
 
 def test_it_waits_for_company_only_when_asked(classifier: onnxpress.Classifier, gate: Gate) -> None:
     with ThreadedClassifier(classifier, max_delay_ms=60_000) as service:
-        futures = [service.submit(FOUR) for _ in range(128)]  # a full batch of 512 tokens waits no longer
+        futures = [service.submit(FOUR) for _ in range(64)]  # a full batch waits no longer: of 512 tokens with padding
         wait(futures, timeout=20)
-        assert gate.sizes == [128]
+        assert gate.sizes == [32, 32]
         last = service.submit(FOUR)
         service.close()  # nor does what waits when the service ends
         assert len(last.result(20)) == 2
