@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,8 +27,9 @@ from onnxpress.predictions import (
     require_top_k,
     top_labels,
 )
+from onnxpress.runner import Company
 from onnxpress.settings import Settings, require_whole
-from onnxpress.texts import LoneText, Text, as_chunks, as_list, as_stream, as_text, is_lone
+from onnxpress.texts import LoneText, Text, as_chunks, as_list, as_several, as_stream, is_lone
 from onnxpress.workers import Workers
 
 __all__ = ["Classifier"]
@@ -120,10 +121,9 @@ class Classifier:
             TextError: A text cannot be classified; none is.
         """
         require_top_k(top_k)
-        lone = is_lone(texts)
-        scores = self._scores([as_text(texts)] if lone else as_list(texts))
+        scores = self._scores(as_several(texts))
         found = best_labels(scores, self.labels) if top_k is None else top_labels(scores, self.labels, top_k)
-        return found[0] if lone else found
+        return found[0] if is_lone(texts) else found
 
     def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Raw scores, whatever the activation, float32 [len(texts), len(labels)], in input order.
@@ -151,12 +151,20 @@ class Classifier:
         Raises:
             ConfigError: The model is a regression, which has no labels to accept.
         """
+        self.require_accepting()
+        return self.accept(self.probabilities(texts))
+
+    def require_accepting(self) -> None:
+        """Raise ConfigError where the model is a regression, which has no labels to accept."""
         if self._activation == "identity":
             raise ConfigError("a regression gives a value, not labels to accept; call the classifier itself")
-        scores = self._scores(as_list(texts))
+
+    def accept(self, scores: NDArray[np.float32]) -> list[list[Prediction]]:
+        """`accepted` of what `probabilities` gave, float32 [texts, len(labels)]."""
         if self._thresholds is None and self._activation == "softmax":
             return [[best] for best in best_labels(scores, self.labels)]
-        return accepted_labels(scores, self.labels, self._thresholds or default_thresholds(len(self.labels)))
+        thresholds = self._thresholds or default_thresholds(len(self.labels))
+        return accepted_labels(scores, self.labels, thresholds)
 
     def stream(self, texts: Iterable[Text], *, chunk: int | None = None) -> Iterator[Prediction]:
         """Classify an endless iterable in constant memory, in order, `chunk` texts at a time.
@@ -244,6 +252,10 @@ class Classifier:
     def shape_of(self, tokens: int) -> int:
         """Rows of `tokens` tokens run together with those of which this is the same number."""
         return self._cascade.main.width(tokens)
+
+    def company(self, waiting: Mapping[int, int], shape: int) -> Company:
+        """What may run beside a row of `shape`; `waiting` are rows by their shape."""
+        return self._cascade.main.company(waiting, shape)
 
     @property
     def max_tokens(self) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.ending import native
 from onnxpress.errors import (
     ConfigError,
     NoTokensError,
@@ -203,7 +204,9 @@ class Encoder:
 
     def _encodings(self, tokenizer: Tokenizer, texts: Sequence[Text]) -> Iterator[Encoding]:
         for start in range(0, len(texts), self._at_once):
-            yield from tokenizer.encode_batch_fast(list(texts[start : start + self._at_once]))
+            with native:
+                encodings = tokenizer.encode_batch_fast(list(texts[start : start + self._at_once]))
+            yield from encodings
 
     def _tokenize_slice(self, part: _Slice) -> list[list[TokenIds]]:
         """The rows of each text: one, or one a window."""

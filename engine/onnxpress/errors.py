@@ -300,7 +300,7 @@ class OverloadedError(OnnxpressError, RuntimeError):
     """A service's queue is full.
 
     Attributes:
-        what: What there is too much of: "requests" or "tokens".
+        what: What there is too much of: "requests", "tokens", or "callers" that wait for room.
         waiting: How much waits, this request included.
         limit: How much may.
     """
@@ -310,9 +310,10 @@ class OverloadedError(OnnxpressError, RuntimeError):
         self.what, self.waiting, self.limit = what, waiting, limit
 
     def __str__(self) -> str:
+        other = "" if self.what == "callers" else ", pass when_full='wait'"
         return (
             f"{self.waiting:,} {self.what} would wait; the limit is {self.limit:,}. "
-            f"Try again later, pass when_full='wait', or raise max_{self.what}."
+            f"Try again later{other}, or raise max_{self.what}."
         )
 
 

@@ -17,7 +17,7 @@ from onnxpress.errors import ArtifactIntegrityError, DeviceUnavailableError, Run
 from onnxpress.machine import saturates
 from onnxpress.manifest import Graph, Variant
 from onnxpress.optimized import find_optimized
-from onnxpress.runner import EqualLengths, PackedRows, PaddedBuckets, Runner
+from onnxpress.runner import RUN_COST, EqualLengths, PackedRows, PaddedBuckets, Runner
 from onnxpress.session import Device, Session
 from onnxpress.settings import Settings
 from onnxpress.worker_sessions import WorkerSessions, affinity_of
@@ -79,6 +79,7 @@ class Opening:
             max_tokens=self._most("cpu"),
             max_length=self.artifact.manifest.max_length,
             padding=_padding(self.artifact),
+            run_cost=RUN_COST[variant.precision],
         )
 
     def _most(self, device: Device) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.ending import native
 from onnxpress.errors import (
     ArtifactIntegrityError,
     ClosedError,
@@ -105,9 +106,12 @@ class Session:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
             provider = (provider, _cuda_options(index, cuda or CudaSettings()))
         try:
-            self._session: Any = ort.InferenceSession(
-                graph, options, providers=[provider], disabled_optimizers=DISABLED_OPTIMIZERS[device]
-            )
+            with native:
+                self._session: Any = ort.InferenceSession(
+                    graph, options, providers=[provider], disabled_optimizers=DISABLED_OPTIMIZERS[device]
+                )
+        except ClosedError:  # the program ends
+            raise
         except Exception as error:  # onnxruntime's errors share no public base class
             way_out = "Run `onnxpress tune` again." if optimized else "Export again."
             raise ArtifactIntegrityError(
@@ -134,12 +138,12 @@ class Session:
         Raises:
             RunError: ONNX Runtime failed; its index is 0.
         """
-        with _told():
+        with _told(), native:
             logits: NDArray[np.float32] = self.inference_session.run(("logits",), inputs)[0]
         return logits
 
     def run_bound(self, binding: Any, options: Any) -> None:
-        """Run what is bound. Raises as `run` does."""
+        """Run what is bound. Raises as `run` does. The caller says that it is a native call, with all around it."""
         with _told():
             self.inference_session.run_with_iobinding(binding, options)
 

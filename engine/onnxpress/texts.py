@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from onnxpress.errors import TextTypeError
 
-__all__ = ["LoneText", "Text", "as_chunks", "as_list", "as_stream", "as_text", "describe", "is_lone"]
+__all__ = ["LoneText", "Text", "as_chunks", "as_list", "as_several", "as_stream", "as_text", "describe", "is_lone"]
 
 Text = str | tuple[str, str]
 """A text, or a sentence pair."""
@@ -40,6 +40,11 @@ def as_text(value: object) -> Text:
     if set(value) not in _FORMS or not all(isinstance(part, str) for part in value.values()):
         raise TextTypeError(0, describe(value))
     return cast("Text", (value["text"], value["text_pair"]) if "text_pair" in value else value["text"])
+
+
+def as_several(value: object) -> list[Text]:
+    """The one text that `value` stands for, or the texts of a sequence. Raises as `as_text` and `as_list`."""
+    return [as_text(value)] if is_lone(value) else as_list(value)
 
 
 def as_list(values: object) -> list[Text]:

@@ -74,10 +74,10 @@ def write_and_count(
 
 
 def write_packed(masked: ir.Model, common_rewrites: Mapping[str, int], directory: Path, name: str) -> Graph | None:
-    """Write the graph that packs the tokens of `masked`, which stays as it is; None where nothing can be packed."""
+    """Write the graph that packs the tokens of `masked`, which stays as it is; None where it packs nothing."""
     model = masked.clone()
     rewrites = apply_passes(model, PACKED)
-    if not any(rewrites.values()):
+    if not rewrites["pack_tokens"]:
         return None
     return write_and_count(model, {}, {**common_rewrites, **rewrites}, directory, name)
 

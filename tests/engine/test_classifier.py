@@ -199,7 +199,8 @@ def test_what_services_use_takes_one_session_more(artifact: Path, monkeypatch: p
 
     monkeypatch.setattr(opening, "Session", open_session)
     with onnxpress.load(artifact, workers=2, threads=2) as classifier:
-        assert classifier.mixed() is classifier.mixed() is not classifier
+        mixed = classifier.mixed()
+        assert mixed is classifier.mixed() is mixed.mixed() is not classifier
         assert len(opened) == 2
 
 
