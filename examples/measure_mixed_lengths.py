@@ -1,7 +1,7 @@
 """One long text in twenty, in a service and one by one: python examples/measure_mixed_lengths.py ARTIFACT [PRECISION].
 
-Prints texts answered a second and the peak memory, each in a process of its own, for short texts alone and with one text
-in 20 of 400 words. Batches are worth it while the service is the faster of the two.
+Prints texts answered a second and the peak memory, each in a process of its own, for short texts alone and with one
+text in 20 of 400 words. Batches are worth it while the service is the faster of the two.
 """
 
 from __future__ import annotations
