@@ -121,7 +121,7 @@ def packed_width(tokens: int, max_length: int) -> int:
 
 def rows_of_width(width: int, max_tokens: int) -> int:
     """Rows of `width` tokens that a batch of at most `max_tokens` holds, padding included; at least one."""
-    return max(1, max_tokens // width)
+    return max(1, max_tokens // max(1, width))
 
 
 def widths_together(waiting: Mapping[int, int], *, max_tokens: int, run_cost: int) -> list[list[int]]:

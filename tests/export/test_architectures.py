@@ -78,7 +78,7 @@ def test_an_architecture_is_fused_pruned_and_exact(name: str, tmp_path: Path) ->
     report = export(tmp_path / "checkpoint", tmp_path / "artifact")
     (variant,) = report.manifest.variants
     assert variant.portable.operators["MultiHeadAttention"] == 2
-    assert variant.packed is not None
+    assert variant.packed is not None and variant.packed.rewrites["pack_tokens"] == 1  # the last layer is pruned
     for operators in (variant.cpu.operators, variant.packed.operators, report.session_operators):
         assert operators["Attention"] == 2 and "MultiHeadAttention" not in operators
     assert variant.cpu.rewrites["prune_to_classified_token"] == 1
