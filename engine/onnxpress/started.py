@@ -1,0 +1,118 @@
+"""Texts on their way through the classifier, in parts, and where each stands in its call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpress.encoder import TokenRows
+from onnxpress.errors import RunError, TextError
+from onnxpress.predictions import pool_windows
+from onnxpress.settings import Settings
+from onnxpress.texts import Text
+
+__all__ = ["CHARACTERS_AHEAD", "Part", "Places", "Started", "chunks_of"]
+
+CHARACTERS_AHEAD: Final = 2**22
+"""Of texts that are tokenized together, so that long ones do not fill the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Checked texts that are tokenized together; `first` is the index of the first of them in their call."""
+
+    texts: Sequence[Text]
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the different texts of a part stand in their call.
+
+    Attributes:
+        first: Where the part begins.
+        repeats: The different text that each place of the part holds, intp [places]; None where all differ.
+    """
+
+    first: int = 0
+    repeats: NDArray[np.intp] | None = None
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Have an error of one of the different texts name its first place in the call."""
+        try:
+            yield
+        except TextError as error:
+            place = error.index if self.repeats is None else int(np.argmax(self.repeats == error.index))
+            raise error.placed(self.first + place) from error.__cause__
+
+
+class Started:
+    """Texts that run."""
+
+    def __init__(
+        self,
+        logits: NDArray[np.float32],
+        running: list[Future[None]],
+        rows: TokenRows,
+        places: Places,
+        settings: Settings,
+    ) -> None:
+        self._logits = logits
+        self._running = running
+        self._rows = rows
+        self._places = places
+        self._settings = settings
+
+    def result(self) -> NDArray[np.float32]:
+        """Logits of the texts, once all have run.
+
+        Raises:
+            RunError: Some are not finite.
+        """
+        with self._places.told():
+            try:
+                for future in self._running:
+                    future.result()
+            except BaseException:
+                self.cancel()
+                raise
+            self._require_finite()
+        logits = self._logits
+        if self._rows.starts is not None:
+            logits = pool_windows(logits, self._rows.starts, self._settings.pooling)
+        return logits if self._places.repeats is None else logits[self._places.repeats]
+
+    def cancel(self) -> None:
+        """Do not run what has not begun."""
+        for future in self._running:
+            future.cancel()
+
+    def _require_finite(self) -> None:
+        finite = np.isfinite(self._logits)
+        if not finite.all():
+            row = int(np.argmin(finite.all(axis=1)))
+            found = ", ".join(f"{value:g}" for value in self._logits[row, :4])
+            way_out = "Load another precision, or export again."
+            raise RunError(self._rows.text_of(row), f"its logits are not finite ({found}). {way_out}")
+
+
+def chunks_of(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
+    """Lists of `size` texts, or fewer where they are long."""
+    chunk: list[Text] = []
+    characters = 0
+    for text in texts:
+        chunk.append(text)
+        parts: tuple[object, ...] = text if isinstance(text, tuple) else (text,)  # checked later
+        characters += sum(len(part) for part in parts if isinstance(part, str))
+        if len(chunk) == size or characters >= CHARACTERS_AHEAD:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
