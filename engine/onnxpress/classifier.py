@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Final, TypeVar, overload
+from typing import TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.cascade import Cascade, Running
+from onnxpress.cascade import Cascade
 from onnxpress.encoder import Encoder, TokenRows, slices_of
 from onnxpress.errors import ConfigError, TextError
 from onnxpress.lifetime import Lifetime
@@ -29,6 +28,7 @@ from onnxpress.predictions import (
 )
 from onnxpress.runner import Company
 from onnxpress.settings import Settings, require_whole
+from onnxpress.started import CHARACTERS_AHEAD, Part, Places, Started, chunks_of
 from onnxpress.texts import LoneText, Text, as_chunks, as_list, as_several, as_stream, is_lone
 from onnxpress.workers import Workers
 
@@ -36,8 +36,6 @@ __all__ = ["Classifier"]
 
 _S = TypeVar("_S")
 _R = TypeVar("_R")
-
-_CHARACTERS_AHEAD: Final = 2**22  # of texts that are tokenized together, so that long ones do not fill the memory
 
 
 class Classifier:
@@ -178,7 +176,7 @@ class Classifier:
                 from the first text.
         """
         size = self.settings.max_texts if chunk is None else require_whole("chunk", chunk)
-        return self._stream(_chunks(as_stream(texts), size))
+        return self._stream(chunks_of(as_stream(texts), size))
 
     def stream_probabilities(self, chunks: Iterable[Sequence[Text]]) -> Iterator[NDArray[np.float32]]:
         """`probabilities` of each chunk, in order, in constant memory.
@@ -225,7 +223,7 @@ class Classifier:
             RunError: ONNX Runtime failed, or logits are not finite. Its index is that of a text of `rows`.
         """
         with self._lifetime:
-            return self._begin(rows, None, _Places()).result()
+            return self._begin(rows, None, Places()).result()
 
     def mixed(self) -> Classifier:
         """This classifier as services use it: texts of different lengths run at once, in one batch.
@@ -320,7 +318,7 @@ class Classifier:
         """Scores of each chunk, in order; the parts of a long one run one after the other too."""
         counts: deque[int] = deque()
 
-        def parts() -> Iterator[_Part]:
+        def parts() -> Iterator[Part]:
             for chunk in chunks:
                 texts = as_list(chunk)
                 self._encoder.check(texts)
@@ -336,22 +334,22 @@ class Classifier:
                 yield self.scores(np.concatenate(done) if len(done) > 1 else done[0])
                 done = []
 
-    def _parts(self, texts: Sequence[Text]) -> Iterator[_Part]:
+    def _parts(self, texts: Sequence[Text]) -> Iterator[Part]:
         """What is tokenized together, of checked texts; one part, empty, of none."""
-        ranges = slices_of(texts, most=self.settings.max_texts, characters=_CHARACTERS_AHEAD)
+        ranges = slices_of(texts, most=self.settings.max_texts, characters=CHARACTERS_AHEAD)
         for start, end in list(ranges) or [(0, 0)]:
-            yield _Part(texts[start:end], start)
+            yield Part(texts[start:end], start)
 
-    def _run(self, parts: Iterable[_Part]) -> Iterator[NDArray[np.float32]]:
+    def _run(self, parts: Iterable[Part]) -> Iterator[NDArray[np.float32]]:
         """Logits of each part, in order; what fails does so after all before it was yielded.
 
         Only what is done with a part is a call: the next may be long in coming.
         """
-        started: deque[_Started] = deque()
+        started: deque[Started] = deque()
         remaining = iter(parts)
         failure: Exception | None = None
         with ExitStack() as stack:
-            stack.callback(lambda: deque(map(_Started.cancel, started), maxlen=0))
+            stack.callback(lambda: deque(map(Started.cancel, started), maxlen=0))
             while failure is None:
                 try:
                     started.append(self._started(next(remaining)))
@@ -366,20 +364,20 @@ class Classifier:
         if failure is not None:
             raise failure
 
-    def _started(self, part: _Part) -> _Started:
+    def _started(self, part: Part) -> Started:
         """Tokenize checked texts, and begin to run them: on the workers, or here and now where there are none."""
         texts = part.texts
         unique = dict.fromkeys(texts)
-        places = _Places(part.first)
+        places = Places(part.first)
         if len(unique) < len(texts):
             known = {text: place for place, text in enumerate(unique)}
-            places = _Places(part.first, np.array([known[text] for text in texts]))
+            places = Places(part.first, np.array([known[text] for text in texts]))
             texts = list(unique)
         with self._lifetime, places.told():
             rows = self._encoder.tokenize(texts, self._spread)
             return self._begin(rows, self._pool, places)
 
-    def _result(self, started: _Started) -> NDArray[np.float32]:
+    def _result(self, started: Started) -> NDArray[np.float32]:
         with self._lifetime:
             return started.result()
 
@@ -389,69 +387,6 @@ class Classifier:
             return map(function, parts)
         return self._tokenizing.map(function, parts)
 
-    def _begin(self, rows: TokenRows, workers: Workers | None, places: _Places) -> _Started:
+    def _begin(self, rows: TokenRows, workers: Workers | None, places: Places) -> Started:
         """Begin to run `rows`: on `workers`, or here and now without them."""
-        return _Started(self._cascade.begin(rows, workers, self._workers), places)
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Checked texts that are tokenized together; `first` is the index of the first of them in their call."""
-
-    texts: Sequence[Text]
-    first: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Where the different texts of a part stand in their call.
-
-    Attributes:
-        first: Where the part begins.
-        repeats: The different text that each place of the part holds, intp [places]; None where all differ.
-    """
-
-    first: int = 0
-    repeats: NDArray[np.intp] | None = None
-
-    @contextmanager
-    def told(self) -> Iterator[None]:
-        """Have an error of one of the different texts name its first place in the call."""
-        try:
-            yield
-        except TextError as error:
-            place = error.index if self.repeats is None else int(np.argmax(self.repeats == error.index))
-            raise error.placed(self.first + place) from error.__cause__
-
-
-@dataclass(frozen=True, slots=True)
-class _Started:
-    """Texts that run, and their places in the call."""
-
-    running: Running
-    places: _Places
-
-    def result(self) -> NDArray[np.float32]:
-        """Logits of every place, once all have run. Raises as `Running.result` does."""
-        with self.places.told():
-            logits = self.running.result()
-        return logits if self.places.repeats is None else logits[self.places.repeats]
-
-    def cancel(self) -> None:
-        """Do not run what has not begun."""
-        self.running.cancel()
-
-
-def _chunks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
-    """Lists of `size` texts, or fewer where they are long."""
-    chunk: list[Text] = []
-    characters = 0
-    for text in texts:
-        chunk.append(text)
-        parts: tuple[object, ...] = text if isinstance(text, tuple) else (text,)  # checked later
-        characters += sum(len(part) for part in parts if isinstance(part, str))
-        if len(chunk) == size or characters >= _CHARACTERS_AHEAD:
-            yield chunk
-            chunk, characters = [], 0
-    if chunk:
-        yield chunk
+        return Started(self._cascade.begin(rows, workers, self._workers), places)

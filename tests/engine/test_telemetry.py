@@ -20,7 +20,7 @@ START = (
 CLASSIFY = "import sys, onnxpress; print(onnxpress.load(sys.argv[1], threads=1)('good').label)"
 PROCESSES = {
     "the engine": [sys.executable, "-c", CLASSIFY, "{artifact}"],
-    "onnxruntime imported beside it": [
+    "onnxruntime imported too": [
         sys.executable,
         "-c",
         f"import onnxpress, onnxruntime; {CLASSIFY}",
