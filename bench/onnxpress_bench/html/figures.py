@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from onnxpress_bench.compare import METRICS, THROUGHPUT
 from onnxpress_bench.html.svg import INK, SERIES, draw, style
 from onnxpress_bench.result import BenchResult
-from onnxpress_bench.statistics import least_samples, log_ratio_interval, median, percentile
+from onnxpress_bench.statistics import least_samples, mean_ratio, median, percentile
 from onnxpress_bench.table import throughput
 
 __all__ = ["Drawn", "figures_of", "legend"]
@@ -92,9 +92,8 @@ def _bars(result: BenchResult, prefix: str) -> Drawn | None:
     def plot(figure: Figure) -> None:
         axes = figure.subplots()
         for place, (system, seconds) in enumerate(rows):
-            rates = np.log(texts / np.asarray(seconds))
-            low, high = np.exp(log_ratio_interval(rates))
-            middle = float(np.exp(rates.mean()))
+            rate = mean_ratio(np.log(texts / np.asarray(seconds)))
+            middle, low, high = rate.value, rate.low or rate.value, rate.high or rate.value
             colour = SERIES[0] if system.spec.kind == "engine" else SERIES[4]
             hatch = "" if system.agreement.is_kept else "///"
             axes.barh(place, middle, color=colour, height=0.6, hatch=hatch, edgecolor=INK, linewidth=0.4)
