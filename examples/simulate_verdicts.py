@@ -31,9 +31,8 @@ REPETITIONS = 40  # what the gate's 170 s hold here
 
 def noise(generator: np.random.Generator, count: int, *, heavy: bool = False) -> NDArray[np.float64]:
     """Logarithms of ratios of equals, one a block, of standard deviation `BLOCK`."""
-    if heavy:
-        return BLOCK * generator.standard_t(3, count) / np.sqrt(3)
-    return BLOCK * generator.standard_normal(count)
+    drawn = generator.standard_t(3, count) / np.sqrt(3) if heavy else generator.standard_normal(count)
+    return BLOCK * np.asarray(drawn, dtype=np.float64)
 
 
 def coverage(blocks: int, runs: int, *, heavy: bool = False) -> float:

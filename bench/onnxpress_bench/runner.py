@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -26,9 +27,9 @@ from onnxpress.manifest import Manifest
 from onnxpress_bench.agreement import align, changed_answers, compared_by, fits
 from onnxpress_bench.compare import compare_with_itself, compare_with_peers
 from onnxpress_bench.conditions import Watch
-from onnxpress_bench.environments import EnvironmentFailedError, environment_python
+from onnxpress_bench.environments import EnvironmentFailedError, environment_python, requirements_of
 from onnxpress_bench.flops import encoder_flops
-from onnxpress_bench.peers import CONTROL, engine_systems, peer_systems
+from onnxpress_bench.peers import CONTROL, PEERS, engine_systems, peer_systems
 from onnxpress_bench.process import Python, SystemFailedError, Worker, this_python, worker_sources
 from onnxpress_bench.result import (
     RESULT_SCHEMA_VERSION,
@@ -107,7 +108,8 @@ def run_benchmark(
             work = home / "peers" / _fingerprint(against)
             work.mkdir(parents=True, exist_ok=True)
             sources = stack.enter_context(worker_sources())
-            for spec in peer_systems(peers, against, str(work)):
+            calibration = describe_texts(rows, tokens).sha256[:12]
+            for spec in peer_systems(peers, against, str(work), texts=calibration):
                 try:
                     python = prepare_peer(spec, sources, rows, home, on_step)
                 except (EnvironmentFailedError, SystemFailedError) as error:
@@ -182,12 +184,16 @@ def _model_bytes(artifact: Artifact, precision: str) -> int:
 
 
 def _fingerprint(checkpoint: str) -> str:
-    """A name for what is made of a checkpoint: another when its files have changed."""
+    """A name for what is made of a checkpoint: another when its files, or what makes it, have changed."""
     folder = Path(checkpoint)
     digest = sha256(str(folder.resolve() if folder.is_dir() else checkpoint).encode())
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         status = path.stat()
         digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode())
+    for _, kind, _, _ in PEERS.values():
+        digest.update(" ".join(requirements_of(kind)).encode())
+    digest.update(" ".join(f"{name} {version(name)}" for name in ("torch", "transformers")).encode())
+    digest.update(" ".join(vector_extensions()).encode())  # which choose optimum's int8
     return digest.hexdigest()[:16]
 
 

@@ -24,6 +24,17 @@ def test_a_counted_step_tells_the_time_left() -> None:
     assert pace.words("rounding, product 1 of 9") == "rounding, product 1 of 9"  # another stage, from its beginning
 
 
+def test_a_stage_goes_on_after_another() -> None:
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+    for turn in (1, 2, 3):
+        now[0] += 90.0
+        pace.words(f"starting, {turn} of 3")
+        now[0] += 10.0
+        told = pace.words(f"turn {turn} of 3: engine")
+    assert told == "turn 3 of 3: engine (2 min left)"  # what comes between two turns counts
+
+
 def test_lines_are_few_and_every_stage_has_one() -> None:
     now = [0.0]
     pace = Pace(lambda: now[0])

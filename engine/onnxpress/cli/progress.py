@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from rich.console import Console
@@ -27,30 +28,38 @@ class Pace:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._stage: str | None = None
-        self._began = self._shown = 0.0
-        self._first = 0
+        self._stages: dict[str, _Stage] = {}
+        self._shown = 0.0
 
     def words(self, step: str) -> str:
         """`step`, with the time left once that can be told."""
-        stage, found, now = _stage(step), _COUNTED.search(step), self._clock()
-        number, total = (int(found[1]), int(found[2])) if found else (0, 0)
-        if stage != self._stage:
-            self._stage, self._began, self._first = stage, now, number
-            self._shown = now - 2 * _LINE_EVERY
-        spent, done = now - self._began, number - self._first
-        if done < 1 or spent < _LEAST_SECONDS:
+        name, number, total = _read(step)
+        now, stage = self._clock(), self._stages.get(name)
+        if stage is None or number <= stage.last:  # a new one, or it counts from its beginning again
+            self._stages[name] = _Stage(began=now, first=number, last=number)
             return step
-        return f"{step} ({_duration(spent / done * (total - number + 1))} left)"
+        stage.last = number
+        spent = now - stage.began
+        if spent < _LEAST_SECONDS:
+            return step
+        return f"{step} ({_duration(spent / (number - stage.first) * (total - number + 1))} left)"
 
     def line(self, step: str) -> str | None:
         """The words of `step` where lines are kept: of each stage the first, then one in half a minute; else None."""
+        is_new = _read(step)[0] not in self._stages
         words = self.words(step)
         now = self._clock()
-        if now - self._shown < _LINE_EVERY:
+        if not is_new and now - self._shown < _LINE_EVERY:
             return None
         self._shown = now
         return words
+
+
+@dataclass
+class _Stage:
+    began: float
+    first: int
+    last: int
 
 
 @contextmanager
@@ -71,10 +80,10 @@ def show_steps(first: str) -> Iterator[Callable[[str], None]]:
     yield show
 
 
-def _stage(step: str) -> str:
-    """What the step has in common with those that count on from it."""
+def _read(step: str) -> tuple[str, int, int]:
+    """What the step has in common with those that count on from it, its number, and how many there are."""
     found = _COUNTED.search(step)
-    return step if found is None else step[: found.start()]
+    return (step, 0, 0) if found is None else (step[: found.start()], int(found[1]), int(found[2]))
 
 
 def _duration(seconds: float) -> str:
