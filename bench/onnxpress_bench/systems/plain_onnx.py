@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,5 +134,12 @@ def _tokenizer(checkpoint: str) -> tuple[Callable[[Sequence[Text]], Any], list[s
             inputs["token_type_ids"] = np.array([row.type_ids for row in rows], np.int64)
         return inputs
 
-    labels = {int(index): label for index, label in config["id2label"].items()}
-    return tokenize, [labels[index] for index in range(len(labels))]
+    return tokenize, _labels(config)
+
+
+def _labels(config: Mapping[str, Any]) -> list[str]:
+    """The labels that config.json names, or those that transformers makes up, two by default, where it names none."""
+    named = {int(index): str(label) for index, label in config.get("id2label", {}).items()}
+    if not named:
+        return [f"LABEL_{index}" for index in range(config.get("num_labels", 2))]
+    return [named[index] for index in range(len(named))]
