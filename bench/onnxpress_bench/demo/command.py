@@ -62,8 +62,8 @@ _SHORT: Final = _Plan(
     texts=200,
     blocks=4,
     requests=100,
-    certainty="4 blocks on 200 reviews: intervals are about twice as wide as those of 8 blocks, the engine beside itself "
-    "is not judged, and no p99 is told. `onnxpress demo --thorough` measures all, and int8, in about 20 minutes.",
+    certainty="4 blocks on 200 reviews: intervals are about twice as wide as those of 8 blocks, and the engine beside "
+    "itself is not judged. `onnxpress demo --thorough` measures all reviews, and int8, in about 20 minutes.",
 )
 _THOROUGH: Final = _Plan(
     precisions="fp32,int8",
