@@ -22,7 +22,7 @@ from onnxpress.errors import CheckFailedError
 from onnxpress.extras import require
 
 if TYPE_CHECKING:
-    from onnxpress_bench.demo.corpus import Corpus, Example
+    from onnxpress_bench.demo.corpus import Corpus
 
 __all__ = ["app"]
 
@@ -116,13 +116,14 @@ def demo(
         flush=True,
     )
     reviews, measured = root / "held-out.jsonl", root / "measured.jsonl"
-    _write_texts(reviews, corpus.held_out, LABELS)
-    _write_texts(measured, corpus.held_out[: plan.texts], LABELS)
+    _write_rows(reviews, [{"text": example.text} for example in corpus.held_out])
+    labelled = corpus.held_out[: plan.texts]
+    _write_rows(measured, [{"text": example.text, "label": LABELS[example.label]} for example in labelled])
 
     console.rule("2. Exported: fused, verified against torch", align="left")
     artifact = root / f"film-reviews-{plan.precisions.replace(',', '-')}"
     if fresh or not artifact.exists() or _older(artifact, checkpoint):
-        sample = () if plan.precisions == "fp32" else ("--sample", str(reviews))
+        sample = () if plan.precisions == "fp32" else ("--sample", str(measured))
         onnxpress("export", str(checkpoint), str(artifact), "--force", "--precision", plan.precisions, *sample)
     onnxpress("inspect", str(artifact))
     console.rule("3. Classifying, without torch: texts, then a file", align="left")
@@ -144,9 +145,8 @@ def demo(
     onnxpress("bench", "report", str(result), "--output", str(page))
 
 
-def _write_texts(path: Path, examples: Sequence[Example], labels: Sequence[str]) -> None:
-    """Write reviews and their labels as JSON Lines."""
-    rows = ({"text": example.text, "label": labels[example.label]} for example in examples)
+def _write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    """Write JSON Lines."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
