@@ -70,7 +70,8 @@ def write_report(directory: Path, title: str, variants: Sequence[Variant], files
 def _plot(candidates: Sequence[Candidate], budget: float) -> _Plot:
     speeds = [1 / candidate.time for candidate in candidates]
     slowest, fastest = min(1.0, *speeds), max(1.0, *speeds)
-    most = max(budget, *(max(candidate.changed, candidate.expected) for candidate in candidates)) * 1.15 or 1.0
+    highest = max(budget, *(max(candidate.changed, candidate.expected) for candidate in candidates))
+    most = min(1.0, highest * 1.15 or 1.0)  # no share is above all
 
     def x(speed: float) -> float:
         return round(_MARGIN + (speed - slowest) / max(fastest - slowest, 1e-9) * (_WIDTH - 2 * _MARGIN), 1)

@@ -88,7 +88,9 @@ def test_services_decide_in_the_same_way(cascade: Path, texts: list[str]) -> Non
 def test_windows_of_a_text_are_decided_together(cascade: Path) -> None:
     long = [" ".join(["good", "film", "bad"] * 150), " ".join(["dull", "star"] * 300)]
     with onnxpress.load(cascade, precision="int8", long_text="windows") as classifier:
-        assert classifier.logits(long).tobytes() == np.concatenate([classifier.logits([text]) for text in long]).tobytes()
+        assert (
+            classifier.logits(long).tobytes() == np.concatenate([classifier.logits([text]) for text in long]).tobytes()
+        )
         assert sum(classifier.answered.values()) == 4
 
 
