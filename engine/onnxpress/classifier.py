@@ -170,7 +170,11 @@ class Classifier:
             raise error.moved(done) from None
 
     def stream_probabilities(self, chunks: Iterable[Sequence[Text]]) -> Iterator[NDArray[np.float32]]:
-        """`probabilities` of each chunk, in order, in constant memory.
+        """`probabilities` of each chunk, as `stream_logits` gives their logits."""
+        return map(self.scores, self.stream_logits(chunks))
+
+    def stream_logits(self, chunks: Iterable[Sequence[Text]]) -> Iterator[NDArray[np.float32]]:
+        """`logits` of each chunk, in order, in constant memory.
 
         With `optimize_for="throughput"` each is read and tokenized while the one before it runs.
 
@@ -184,7 +188,7 @@ class Classifier:
                 self._encoder.check(chunk)
                 yield chunk
 
-        return (self.scores(logits) for logits in self._run(checked()))
+        return self._run(checked())
 
     def count_tokens(self, texts: Sequence[Text]) -> NDArray[np.int64]:
         """Tokens that each text has before any are cut, special tokens included, int64 [len(texts)].

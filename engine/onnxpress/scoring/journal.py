@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from onnxpress.scoring.rows import Position
-from onnxpress.scoring.source import Layout
+from onnxpress.scoring.layout import Layout
 
 __all__ = ["Header", "Journal", "PartRecord", "WrittenFile", "sync_folder"]
 
@@ -35,6 +35,7 @@ class PartRecord(msgspec.Struct, frozen=True, kw_only=True, tag="part"):
         rows: Rows read.
         scored: Rows classified.
         rejected: Rows that could not be.
+        lines: Lines that the rows are made of; their number where the format has no lines.
         labels: How often each label was the best, by the label's index.
         file: Its rows and answers.
         rejects: What was rejected; None where nothing was.
@@ -46,6 +47,7 @@ class PartRecord(msgspec.Struct, frozen=True, kw_only=True, tag="part"):
     rows: int
     scored: int
     rejected: int
+    lines: int
     labels: dict[int, int]
     file: WrittenFile
     rejects: WrittenFile | None
