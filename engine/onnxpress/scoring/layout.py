@@ -76,7 +76,7 @@ def read_layout(
     Args:
         files: What is read.
         kind: Their format.
-        text_column: What must be among the columns, once; `pair_column` too. The one column of plain text has this name.
+        text_column: What must be among the columns, once; `pair_column` too. Plain text has one of this name.
         pair_column: The other text of a pair; None without one.
         keep_objects: Whether JSON objects are carried as they are, without types.
         quoted_tsv: Whether TSV is quoted as CSV is.

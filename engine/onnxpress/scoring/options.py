@@ -7,7 +7,17 @@ from typing import Final, Literal, get_args
 
 from onnxpress.errors import ConfigError
 
-__all__ = ["OUTPUT_FORMATS", "STDIN", "Compression", "Engine", "Format", "OnBadRow", "ScoreOptions", "format_of"]
+__all__ = [
+    "OUTPUT_FORMATS",
+    "STDIN",
+    "Compression",
+    "Engine",
+    "Format",
+    "OnBadRow",
+    "ScoreOptions",
+    "format_of",
+    "require_use",
+]
 
 Format = Literal["csv", "tsv", "jsonl", "parquet", "txt"]
 Compression = Literal["gzip", "zstd"]
@@ -85,3 +95,9 @@ def format_of(name: str) -> tuple[Format | None, Compression | None]:
         last = stem.rpartition(".")[2]
     found = _FORMATS.get(f".{last}")
     return found, None if found == "parquet" else compression
+
+
+def require_use(source: Format, output: Format, options: ScoreOptions) -> None:
+    """Raise ConfigError when quoted TSV is asked for, and neither format is TSV."""
+    if options.quoted_tsv and "tsv" not in (source, output):
+        raise ConfigError(f"--quoted-tsv (quoted_tsv=) is for TSV; the input is {source}, the output {output}")

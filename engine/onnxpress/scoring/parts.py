@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 import msgspec
@@ -15,17 +14,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from onnxpress.predictions import activate
 from onnxpress.scoring.columns import answer_fields, answer_values
-from onnxpress.scoring.files import printable
 from onnxpress.scoring.journal import PartRecord, WrittenFile, sync_folder
+from onnxpress.scoring.names import printable
 from onnxpress.scoring.options import Compression, Format
+from onnxpress.scoring.placing import checksum
 from onnxpress.scoring.plan import Plan
 from onnxpress.scoring.rows import Carried, PartEnd, Unscored
 from onnxpress.scoring.sink import json_objects, open_sink
 
-__all__ = ["PartWriter", "checksum", "part_is_there"]
-
-_BLOCK: Final = 2**20
+__all__ = ["PartWriter", "part_is_there"]
 
 
 class PartWriter:
@@ -69,7 +68,8 @@ class PartWriter:
         self._rows += total
         self._scored += len(rows.kept)
         self._lines += rows.chunk.lines
-        self._labels += np.bincount(logits.argmax(axis=-1), minlength=len(self._labels))
+        best = activate(logits, self._plan.manifest.activation).argmax(axis=-1)
+        self._labels += np.bincount(best, minlength=len(self._labels))
         self._rejects.writelines(self._rejected(rows, row) for row in sorted(rows.problems))
 
     def commit(self, end: PartEnd) -> PartRecord:
@@ -144,16 +144,6 @@ def part_is_there(plan: Plan, record: PartRecord) -> bool:
         if not path.is_file() or path.stat().st_size != file.bytes:
             return False
     return True
-
-
-def checksum(path: Path) -> WrittenFile:
-    """What the file at `path` is."""
-    found, size = 0, 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            found = zlib.crc32(block, found)
-            size += len(block)
-    return WrittenFile(name=path.name, bytes=size, crc32=found)
 
 
 def _temporary_name(path: Path) -> Path:

@@ -157,7 +157,9 @@ def _checked(plan: Plan, classifier: Classifier, part: int, chunk: Chunk) -> Uns
         problems.setdefault(present[error.index][0], Problem(_reason(error)))
     if plan.format == "tsv" and not plan.source.quoted_tsv:
         for row, name in unwritable_rows(chunk.carried):
-            problems.setdefault(row, Problem(f"holds a tab or a line break in {name!r}, which TSV without quotes cannot"))
+            problems.setdefault(
+                row, Problem(f"has a tab or a line break in {name!r}, for which TSV needs --quoted-tsv")
+            )
     return _kept(plan, part, chunk, problems)
 
 
