@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, Final, cast
 
@@ -10,13 +9,13 @@ import msgspec
 import pyarrow as pa
 
 from onnxpress.errors import ConfigError
+from onnxpress.scoring.json_text import decode_json
 from onnxpress.scoring.rows import Problem
 from onnxpress.scoring.text_rows import Lines, Row
 
-__all__ = ["JsonRow", "decode_json", "infer_fields", "json_batch", "jsonl_rows"]
+__all__ = ["JsonRow", "infer_fields", "json_batch", "jsonl_rows"]
 
 _UNFIT: Final = (pa.ArrowException, TypeError, OverflowError)
-_NOT_FINITE: Final = (b"NaN", b"Infinity")
 _JSON_TEXT: Final = pa.large_string()  # told from text by its type, which the journal keeps
 
 
@@ -48,23 +47,6 @@ def infer_fields(blocks: Iterable[Sequence[dict[str, Any]]]) -> dict[str, pa.Dat
             found = _infer([members.get(name) for members in block])
             types[name] = _wider(types[name], found) if name in types else found
     return {name: _holdable(kind) for name, kind in types.items()}
-
-
-def decode_json(line: bytes) -> Any:
-    """The value of `line`, which may hold NaN and Infinity, as Python's json writes them.
-
-    Raises:
-        ValueError: It is not JSON.
-        RecursionError: It is nested too deep.
-    """
-    try:
-        return msgspec.json.decode(line)
-    except msgspec.DecodeError:
-        if not any(word in line for word in _NOT_FINITE):
-            raise
-    value = json.loads(line)
-    json.dumps(value, ensure_ascii=False).encode("utf-8")  # which a lone surrogate cannot be
-    return value
 
 
 def json_batch(rows: Sequence[Row], schema: pa.Schema, name: str, before: int) -> pa.RecordBatch:

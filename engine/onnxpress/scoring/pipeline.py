@@ -220,6 +220,8 @@ def _classify(plan: Plan, classifier: Classifier, items: Iterable[Item]) -> Gene
                 yield cast("Unscored", waiting.popleft()), logits
                 yield from ends()
         except TextError as error:
+            if isinstance(error, RuntimeError):  # of a run, whatever its texts are
+                raise
             yield from ends()
             first = _without_bad(plan, classifier, cast("Unscored", waiting.popleft()), error)
             again.extendleft(reversed([first, *waiting]))

@@ -34,13 +34,16 @@ def _sizes(column: pa.Array) -> NDArray[np.int64]:
         known = _sizes(column.dictionary)
         return known[places] if len(known) else np.zeros(len(column), dtype=np.int64)
     if types.is_struct(kind):
-        return sum((_sizes(child) for child in column.flatten()), np.zeros(len(column), dtype=np.int64))
+        total = np.zeros(len(column), dtype=np.int64)
+        for child in column.flatten():
+            total += _sizes(child)
+        return total
     if (bounds := list_bounds(column)) is not None:
         begins, ends = bounds
         halves = (column.keys, column.items) if types.is_map(kind) else (column.values,)
         first, last = (int(begins.min()), int(ends.max())) if len(begins) else (0, 0)
         inner = sum(_sizes(half.slice(first, last - first)) for half in halves)
-        before = np.concatenate([[0], np.cumsum(inner, dtype=np.int64)])
+        before: NDArray[np.int64] = np.concatenate([[0], np.cumsum(inner, dtype=np.int64)])
         return before[ends - first] - before[begins - first] + np.int64(8)
     if kind in (pa.string_view(), pa.binary_view()):
         column = column.cast(pa.large_binary())

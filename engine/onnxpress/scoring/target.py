@@ -99,11 +99,9 @@ def require_apart(source: str, names: Sequence[str], target: Target) -> None:
                 raise ConfigError(f"{own}: the {what} is part of the input ({name}). Choose another output.")
         folders = [target.state, *([Path(target.name)] if target.is_folder else [])]
         if name != STDIN and not is_url(name):
-            for folder in folders:
-                if folder.resolve() in Path(name).resolve().parents:
-                    raise ConfigError(
-                        f"{target.name}: the output is part of the input ({name}). Choose another output."
-                    )
+            around = Path(name).resolve().parents
+            if any(folder.resolve() in around for folder in folders):
+                raise ConfigError(f"{target.name}: the output is part of the input ({name}). Choose another output.")
     if is_url(source) == is_url(target.name) and any(_takes(source, path) for path in _written(target)):
         raise ConfigError(
             f"{target.name}: the output lies where the input is read from ({source}), and would be read as data by the "

@@ -104,7 +104,7 @@ def cut_rows(rows: Iterator[Row], start: Position, *, chunk_rows: int, chunk_byt
 
 
 def stripped(line: bytes) -> bytes:
-    """`line` without its end, "\\n" or "\\r\\n"."""
+    """`line` without its end: a line feed, with a carriage return before it or not."""
     return line.removesuffix(b"\n").removesuffix(b"\r") if line.endswith(b"\n") else line
 
 
