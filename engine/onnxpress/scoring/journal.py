@@ -47,7 +47,7 @@ class PartRecord(msgspec.Struct, frozen=True, kw_only=True, tag="part"):
     rows: int
     scored: int
     rejected: int
-    lines: int
+    lines: int = 0
     labels: dict[int, int]
     file: WrittenFile
     rejects: WrittenFile | None

@@ -32,7 +32,8 @@ def _sizes(column: pa.Array) -> NDArray[np.int64]:
     if types.is_dictionary(kind):
         places = np.asarray(pc.fill_null(column.indices.cast(pa.int64()), 0))
         known = _sizes(column.dictionary)
-        return known[places] if len(known) else np.zeros(len(column), dtype=np.int64)
+        there = np.asarray(column.indices.is_valid())
+        return known[places] * there if len(known) else np.zeros(len(column), dtype=np.int64)
     if types.is_struct(kind):
         total = np.zeros(len(column), dtype=np.int64)
         for child in column.flatten():
