@@ -66,7 +66,7 @@ def test_what_tsv_cannot_hold_is_rejected_or_quoted(artifact: Path, tmp_path: Pa
     (tmp_path / "tab.csv").write_text('"a\tb",text\n1,good\n')
     with pytest.raises(onnxpress.ConfigError, match=r"has a tab or a line break in its name"):
         onnxpress.score(artifact, tmp_path / "tab.csv", tmp_path / "o.tsv")
-    with pytest.raises(onnxpress.ConfigError, match="--quoted-tsv .* is for TSV"):
+    with pytest.raises(onnxpress.ConfigError, match=r"--quoted-tsv .* is for TSV"):
         onnxpress.score(artifact, tmp_path / "tab.csv", tmp_path / "o.csv", quoted_tsv=True)
 
 
@@ -126,7 +126,7 @@ def test_plain_text_is_told_by_an_option_and_is_no_output(artifact: Path, tmp_pa
 @pytest.mark.parametrize("name", ["in.csv", "in.txt", "in.jsonl"])
 def test_utf_16_is_told(artifact: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("text\ngood\n", encoding="utf-16")
-    with pytest.raises(onnxpress.ConfigError, match="is UTF-16. Convert it, for example with iconv"):
+    with pytest.raises(onnxpress.ConfigError, match=r"is UTF-16\. Convert it, for example with iconv"):
         onnxpress.score(artifact, tmp_path / name, tmp_path / "out.parquet")
 
 
