@@ -74,7 +74,7 @@ def test_an_output_in_the_folder_that_is_read_is_refused(artifact: Path, tmp_pat
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.csv").write_text("text\ngood\n")
     for source in (f"{tmp_path}/in", f"file://{tmp_path}/in/"):
-        with pytest.raises(onnxpress.ConfigError, match="lies where the input is read from|is part of the input"):
+        with pytest.raises(onnxpress.ConfigError, match=r"lies where the input is read from|is part of the input"):
             onnxpress.score(artifact, source, f"{tmp_path}/{output}")
     assert list(read_folder(tmp_path / "in")) == ["a.csv"]
 

@@ -31,7 +31,7 @@ def is_plain(value: str | None) -> bool:
 def write(path: Path, kind: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Write what of `rows` the format can hold; give what it holds."""
     if kind == "txt":
-        rows = [row for row in rows if is_plain(row["text"]) and row["text"]]
+        rows = [row for row in rows if is_plain(row["text"]) and row["text"] and row["text"][0] != "\ufeff"]
         path.write_bytes("".join(f"{row['text']}\n" for row in rows).encode())
         return [{"text": row["text"]} for row in rows]
     if kind in ("csv", "quoted.tsv"):
