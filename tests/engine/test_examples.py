@@ -99,7 +99,11 @@ def test_numbers_are_labels_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("t.csv", b'text,label\ngood,1\n"open,0\nbad,1\n', r"t\.csv: row 2: cannot be read .*2 lines behind it"),
+        (
+            "t.csv",
+            b'text,label\ngood,1\n"open,0\nbad,1\n',
+            r"t\.csv: row 2: cannot be read .*of the 2 lines that it would span",
+        ),
         ("t.tsv", b"text\tlabel\ngood\n", r"t\.tsv: row 1: has 1 fields, the header has 2"),
         ("t.csv", b"", r"t\.csv: has no header"),
         ("t.jsonl", b"[1]\n", r"t\.jsonl: row 1: "),

@@ -80,7 +80,7 @@ def test_a_quote_that_is_never_closed_costs_its_own_line_alone(artifact: Path, t
     assert (summary.rows, summary.scored, summary.lines) == (2_000, 1_998, 2_000)
     found = rejected(tmp_path / "out.csv")
     assert [(row["row"], row["raw"]) for row in found] == [(9, '8,"open'), (1_501, '1500,"never closed')]
-    assert "the 499 lines behind it are rows of their own" in found[1]["reason"]
+    assert "of the 500 lines that it would span the others are rows" in found[1]["reason"]
 
 
 def test_fields_over_several_lines_are_told(artifact: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,12 @@ from pyarrow import parquet
 import onnxpress
 from onnxpress.scoring import layout
 from onnxpress.scoring.assemble import _groups
+from onnxpress.scoring.files import describe_file, find_files
 from onnxpress.scoring.parquet_rows import ParquetChunk, open_parquet, parquet_cells, parquet_chunks
+from onnxpress.scoring.rows import Position
 from onnxpress.scoring.sink import open_sink
 from onnxpress.scoring.sizes import row_sizes
+from onnxpress.scoring.source import Source
 
 LONG = "x" * 20_000
 SHORT = [f"row {number}" for number in range(1_500)]
@@ -76,8 +80,6 @@ def test_a_part_of_long_rows_has_several_row_groups_which_are_joined_one_by_one(
 
 
 def test_objects_are_read_by_bytes_for_their_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnxpress.scoring.files import describe_file
-
     (tmp_path / "x.jsonl").write_text(f'{{"text": "{LONG}"}}\n' * 50)
     monkeypatch.setattr(layout, "CHUNK_BYTES", 10 * len(LONG))
     blocks = list(layout._blocks([describe_file(str(tmp_path / "x.jsonl"))]))
@@ -87,8 +89,6 @@ def test_objects_are_read_by_bytes_for_their_types(tmp_path: Path, monkeypatch: 
 def test_parts_end_at_cells_and_a_job_of_long_rows_goes_on_to_the_same_bytes(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from threading import Event
-
     monkeypatch.setattr("onnxpress.scoring.source.CHUNK_BYTES", LIMIT)
     for index, rows in enumerate((1_000, 20_000)):
         texts = pa.array(["good"] * rows)
@@ -97,6 +97,15 @@ def test_parts_end_at_cells_and_a_job_of_long_rows_goes_on_to_the_same_bytes(
     source = f"{tmp_path}/[0-9].parquet"
     summary = onnxpress.score(artifact, source, tmp_path / "whole.parquet")
     assert (summary.rows, summary.parts) == (21_000, 3)
+    files = tuple(describe_file(name) for name in find_files(source))
+    columns = layout.read_layout(
+        files, "parquet", text_column="text", pair_column=None, keep_objects=False, quoted_tsv=False
+    )
+    read = Source(
+        files=files, format="parquet", layout=columns, text_column="text", pair_column=None, quoted_tsv=False
+    )  # fmt: skip
+    ends = [chunk.end for chunk in read.chunks(Position()) if chunk.ends_cell]
+    assert ends == [end for _, end in read.spans(Position())], "what Ray's workers are given"
     stop = Event()
     with pytest.raises(onnxpress.JobStoppedError) as stopped:
         onnxpress.score(artifact, source, tmp_path / "out.parquet", on_progress=lambda _: stop.set(), stop=stop)

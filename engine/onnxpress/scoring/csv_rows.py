@@ -93,7 +93,9 @@ def _quoted(lines: Lines, delimiter: str) -> Iterator[Row]:
         except csv.Error as error:
             behind = len(lines.taken) - 1
             lines.give_back()
-            told = f"; the {behind:,} lines behind it are rows of their own" if behind else ""
+            told = (
+                f"; of the {behind + 1:,} lines that it would span the others are rows of their own" if behind else ""
+            )
             yield Row(None, Problem(f"cannot be read ({error}{told})", _raw(lines.taken)), lines.offset)
             continue
         if fields is None:
