@@ -102,7 +102,7 @@ def test_numbers_are_labels_too(tmp_path: Path) -> None:
         (
             "t.csv",
             b'text,label\ngood,1\n"open,0\nbad,1\n',
-            r"t\.csv: row 2: cannot be read .*of the 2 lines that it would span",
+            r"t\.csv: row 2: cannot be read .*of the 2 lines that it would",
         ),
         ("t.tsv", b"text\tlabel\ngood\n", r"t\.tsv: row 1: has 1 fields, the header has 2"),
         ("t.csv", b"", r"t\.csv: has no header"),
