@@ -32,7 +32,7 @@ class Example(msgspec.Struct, frozen=True):
 class _Row(msgspec.Struct):
     text: str
     text_pair: str | None = None
-    label: str | float | None = None
+    label: str | bool | int | float | None = None
 
 
 def read_examples(path: Path) -> list[Example]:
@@ -40,7 +40,7 @@ def read_examples(path: Path) -> list[Example]:
 
     Its name tells the format, as for scoring: .jsonl, .csv, .tsv (also .gz and .zst) and .parquet files have a field
     `text`, and may have `text_pair` and `label`; any other file holds a text on each line of UTF-8. A label may be a
-    number, which becomes text: 1 and 1.0 alike "1".
+    number, which becomes text.
 
     Raises:
         ConfigError: The file is missing, holds no text, or a row that cannot be read.
@@ -86,10 +86,11 @@ def read_texts(path: Path) -> list[str]:
     return [text for text in texts if isinstance(text, str)]
 
 
-def _label(label: str | float | None) -> str | None:
-    if label is None or label == "" or label != label:
+def _label(found: object) -> str | None:
+    """A label as text; None for what tables leave empty."""
+    if found in (None, "") or found != found:
         return None
-    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+    return str(found).lower() if isinstance(found, bool) else str(found)
 
 
 def _read_stream(path: Path, kind: Format | None, compression: Compression | None) -> Iterator[_Row]:

@@ -74,7 +74,7 @@ def test_each_format_with_a_byte_order_mark_and_without(tmp_path: Path, end: str
     content = {
         "csv": b'text,label\n"good film",1\n"a ""quoted"", text",0\n',
         "tsv": b'text\tlabel\ngood film\t1\na "quoted", text\t0\n',
-        "jsonl": b'{"text": "good film", "label": 1}\n{"text": "a \\"quoted\\", text", "label": 0.0}\n',
+        "jsonl": b'{"text": "good film", "label": 1}\n{"text": "a \\"quoted\\", text", "label": 0}\n',
     }
     content["ndjson"] = content["jsonl"]
     body = mark + content.get(kind, b'good film\na "quoted", text\n')
@@ -93,7 +93,7 @@ def test_tsv_is_taken_as_it_stands(tmp_path: Path) -> None:
 def test_numbers_are_labels_too(tmp_path: Path) -> None:
     lines = [b'{"text": "a", "label": %s}' % label for label in (b"1", b"1.0", b"0.25", b'"x"', b"null", b"NaN")]
     path = written(tmp_path / "t.jsonl", b"\n".join(lines))
-    assert [example.label for example in read_examples(path)] == ["1", "1", "0.25", "x", None, None]
+    assert [example.label for example in read_examples(path)] == ["1", "1.0", "0.25", "x", None, None]
 
 
 @pytest.mark.parametrize(
