@@ -179,7 +179,11 @@ class Classifier:
         return self._stream(chunks_of(as_stream(texts), size))
 
     def stream_probabilities(self, chunks: Iterable[Sequence[Text]]) -> Iterator[NDArray[np.float32]]:
-        """`probabilities` of each chunk, in order, in constant memory.
+        """`probabilities` of each chunk, as `stream_logits` gives their logits."""
+        return map(self.scores, self.stream_logits(chunks))
+
+    def stream_logits(self, chunks: Iterable[Sequence[Text]]) -> Iterator[NDArray[np.float32]]:
+        """`logits` of each chunk, in order, in constant memory.
 
         With `optimize_for="throughput"` each is read and tokenized while the one before it runs.
 
@@ -187,7 +191,7 @@ class Classifier:
             TextError: A text cannot be classified; all chunks before its own were yielded. Its index counts from its
                 own chunk's start.
         """
-        return self._stream_scores(as_chunks(chunks))
+        return self._stream_logits(as_chunks(chunks))
 
     def count_tokens(self, texts: Sequence[Text]) -> NDArray[np.int64]:
         """Tokens that each text has before any are cut, special tokens included, int64 [len(texts)].
@@ -308,14 +312,14 @@ class Classifier:
     def _stream(self, chunks: Iterable[Sequence[Text]]) -> Iterator[Prediction]:
         done = 0
         try:
-            for scores in self._stream_scores(chunks):
+            for scores in map(self.scores, self._stream_logits(chunks)):
                 yield from best_labels(scores, self.labels)
                 done += len(scores)
         except TextError as error:
             raise error.moved(done) from None
 
-    def _stream_scores(self, chunks: Iterable[object]) -> Iterator[NDArray[np.float32]]:
-        """Scores of each chunk, in order; the parts of a long one run one after the other too."""
+    def _stream_logits(self, chunks: Iterable[object]) -> Iterator[NDArray[np.float32]]:
+        """Logits of each chunk, in order; the parts of a long one run one after the other too."""
         counts: deque[int] = deque()
 
         def parts() -> Iterator[Part]:
@@ -331,7 +335,7 @@ class Classifier:
             done.append(logits)
             if len(done) == counts[0]:
                 counts.popleft()
-                yield self.scores(np.concatenate(done) if len(done) > 1 else done[0])
+                yield np.concatenate(done) if len(done) > 1 else done[0]
                 done = []
 
     def _parts(self, texts: Sequence[Text]) -> Iterator[Part]:

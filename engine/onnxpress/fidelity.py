@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.budget import chance_within, clopper_pearson_upper, expected_changed, texts_needed, wilson_interval
 from onnxpress.errors import CheckFailedError
-from onnxpress.examples import Example
 from onnxpress.manifest import Activation, ChangedText, Fidelity
 from onnxpress.predictions import default_thresholds
+
+if TYPE_CHECKING:
+    from onnxpress.examples import Example
 
 __all__ = [
     "Answers",
