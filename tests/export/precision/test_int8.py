@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from msgspec import structs
+from transformers import AlbertConfig, AutoModelForSequenceClassification
 
 import onnxpress
 import onnxpress.cli.verify as verify_command
@@ -30,7 +31,7 @@ from onnxpress_export.precision.products import find_sources
 from onnxpress_export.precision.search import ordered_steps
 from onnxpress_export.precision.twins import GraphsDifferError
 from tests.cli.test_commands import refusal, run
-from tests.conftest import WORDS, MakeCheckpoint, edit_json
+from tests.conftest import MAX_LENGTH, WORDS, MakeCheckpoint, edit_json, make_tokenizer, randomize
 
 BUDGET = 0.06  # random weights hold answers badly
 
@@ -340,6 +341,26 @@ def test_what_is_offered_no_level_between_goes_to_fp32_at_once() -> None:
     noises = {"int8": {"a": 1.0}, "int8+fp32": {}, "int8x2": {}, "fp32": {"a": 0.0}}
     times = {"int8": {"a": 1.0}, "int8+fp32": {}, "int8x2": {}, "fp32": {"a": 4.0}}
     assert ordered_steps(["a"], noises, times) == [{"a": "int8"}, {"a": "fp32"}]  # type: ignore[arg-type]
+
+
+def test_layers_that_share_weights_are_smaller_in_int8(sample: Path, tmp_path: Path) -> None:
+    """ALBERT's fp32 weights are stored once for all layers, and so must int8's be: here four layers of one weight."""
+    tokenizer = make_tokenizer()
+    config = AlbertConfig(
+        vocab_size=len(tokenizer), embedding_size=16, hidden_size=32, num_hidden_layers=4, num_attention_heads=4,
+        intermediate_size=64, max_position_embeddings=MAX_LENGTH, num_labels=2, id2label={0: "negative", 1: "positive"},
+    )  # fmt: skip
+    randomize(AutoModelForSequenceClassification.from_config(config)).save_pretrained(tmp_path / "albert")
+    tokenizer.save_pretrained(tmp_path / "albert")
+    report = export(
+        tmp_path / "albert", tmp_path / "out", precisions=("fp32", "int8"), sample=sample, max_disagreement=0.9
+    )
+    fp32, int8_variant = report.manifest.variants
+    assert int8_variant.cpu.operators["MatMulIntegerToFloat"] == 4 * 6 + 2  # and its projection, and its pooler
+    once = 3 * 32 * 32 + 32 * 32 + 2 * 32 * 64 + 16 * 32 + 32 * 32
+    assert int8_variant.cpu.weights["int8"] == once
+    sizes = [report.manifest.files[name].bytes for name in (int8_variant.weights[0], fp32.weights[0])]
+    assert sizes[0] < 0.5 * sizes[1]
 
 
 def test_verify_repeats_the_measurement(int8_artifact: Path, sample: Path) -> None:
