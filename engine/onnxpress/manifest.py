@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from onnxpress.cascade import Cascade
 from onnxpress.errors import ArtifactNotFoundError, ArtifactSchemaError
 
 __all__ = [
@@ -253,6 +254,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         max_length: Tokens a text may have, special tokens included; longer ones are truncated.
         truncation_side: The side that truncation cuts from.
         files: Every other file of the artifact by name.
+        cascade: Which answers of a lower precision are given again by fp32; None where none are.
     """
 
     schema_version: int
@@ -266,6 +268,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     variants: tuple[Variant, ...]
     files: dict[str, FileRecord]
     provenance: Provenance
+    cascade: Cascade | None = None
 
     def __post_init__(self) -> None:
         bad = [name for name in self.files if not _FILE_NAME.fullmatch(name)]
@@ -279,6 +282,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError("labels and variants must not be empty, and max_length must be at least 1")
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
+        if self.cascade is not None:
+            held = {variant.precision for variant in self.variants} | {"first"}
+            if absent := [stage for stage in self.cascade.stages if stage not in held]:
+                raise ValueError(f"the cascade goes through {absent[0]}, which is no variant of this artifact")
 
 
 class _Version(msgspec.Struct):
