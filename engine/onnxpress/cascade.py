@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Cascade", "CascadeChanged", "CascadePoint", "Stage"]
+__all__ = ["Cascade", "CascadeChanged", "CascadePoint", "Stage", "describe"]
 
 Stage = Literal["first", "int8", "fp32"]
 
@@ -91,6 +91,18 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         found = self.changed
         if not 0 <= found.changed <= found.texts or found.texts < 1 or not 0 <= found.upper_95 <= 1:
             raise ValueError(f"{found.changed} of {found.texts} texts changed, at most {found.upper_95}: no such share")
+
+
+def describe(cascade: Cascade) -> str:
+    """The main line of it."""
+    found = cascade.changed
+    limits = ", ".join(f"{stage} below a margin of {limit:.3g}" for stage, limit in cascade.thresholds.items())
+    return (
+        f"fp32 answers again what comes from {limits}: {cascade.answered['fp32']:.2%} of {found.texts:,} unseen texts "
+        f"(seen: {cascade.seen_again:.2%}); {found.changed} changed instead of {found.alone}, at most "
+        f"{found.upper_95:.2%} with 95 % confidence; other scores move by up to {cascade.score_difference:.2g} "
+        f"(99.9 % of them by {cascade.score_difference_999:.2g})"
+    )
 
 
 def _ordered(stages: tuple[Stage, ...]) -> list[str]:

@@ -167,6 +167,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         expected: The share that the noise of the logits would change on average.
         chosen: Whether the variant is this one.
         embeddings: What its embedding tables are stored as.
+        again: Share of texts that fp32 answers again, because the mix is not sure of them; `time`, `changed` and
+            `expected` are those of both together.
     """
 
     products: dict[str, int]
@@ -175,6 +177,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     expected: float
     chosen: bool
     embeddings: Literal["uint8", "fp32"] = "uint8"
+    again: float = 0.0
 
     def __post_init__(self) -> None:
         _require_finite(self)
