@@ -49,6 +49,8 @@ _ROUNDS: Final = 5
 
 
 _STRICTER: Final = 1.25
+_FEW: Final = 0.01
+_TEXTS_TO_TIME: Final = 512
 _LEAST_LEFT: Final = 50
 """Unseen texts that another attempt must leave to be measured on."""
 
@@ -127,7 +129,10 @@ def fastest_alone(search: Search, trial: Trial, answers: Answers, unseen: int, f
 
 def fastest_with_recheck(search: Search, trial: Trial, answers: Answers, unseen: int, failed: Found | None) -> Found:
     """The fastest mix that keeps the budget with what fp32 answers again; after a failure with more of it."""
-    at_least = 0.0 if failed is None else failed.threshold * _STRICTER
+    at_least = 0.0
+    if failed is not None:  # what had no threshold gets one: the same mix may not be judged twice
+        least = float(np.quantile(answers.decision.margins(answers.logits), _FEW))
+        at_least = max(failed.threshold * _STRICTER, least)
     return search.with_recheck(trial, answers, unseen=unseen, at_least=at_least)
 
 
@@ -222,7 +227,7 @@ def measure_fidelity(
     """
     trial = Trial(sample.unseen_rows, folder, saturates=saturates(target))
     answers, logits = Answers(trial.logits(reference), decision), trial.logits(model)
-    speed = trial.speed(model, reference, rounds=_ROUNDS) if timed else None
+    speed = replace(trial, first=_TEXTS_TO_TIME).speed(model, reference, rounds=_ROUNDS) if timed else None
     sure = np.ones(len(logits), dtype=np.bool_)
     if recipe is not None and recipe.threshold:
         sure = decision.margins(logits) >= recipe.threshold

@@ -44,7 +44,7 @@ def keeps_budget(changed: float, expected: float, *, budget: float, unseen: int)
 def least_threshold(
     answers: Answers, logits: NDArray[np.float32], *, budget: float, unseen: int, at_least: float = 0.0
 ) -> float:
-    """The smallest threshold, from `at_least` on, with which `logits` keep the budget; 0 where they do without one.
+    """The smallest threshold, from `at_least` on, with which `logits` keep the budget.
 
     The noise that was seen says where the search ends: no margin that it could turn lies above its largest number.
     """
@@ -53,7 +53,7 @@ def least_threshold(
         _, changed, expected = after_recheck(answers, logits, threshold)
         return keeps_budget(changed, expected, budget=budget, unseen=unseen)
 
-    if keeps(at_least):
+    if keeps(at_least) or not np.isfinite(logits).all():  # which no threshold mends
         return at_least
     margins = answers.decision.margins(logits)
     noise = answers.deciding(answers.logits) - answers.deciding(logits)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from onnxpress.fidelity import Answers, Decision
+from onnxpress_export.precision.int8 import fastest_with_recheck
 from onnxpress_export.precision.recheck import after_recheck, keeps_budget, least_threshold, threshold_points
 from tests.export.precision.test_search import Known
 
@@ -110,6 +111,24 @@ def test_where_few_are_answered_again_no_other_mix_is_measured() -> None:
     search = Rechecked((0.02, 0, 0, 0, 0), (0.35, 0.4, 0.5, 0.8, 1.0))
     found = search.with_recheck(search._trial, answers, unseen=2_000)
     assert (found.index, search.ran) == (0, [0]) and found.candidates[0].again < 0.03
+
+
+def test_after_a_failure_more_is_answered_again() -> None:
+    answers = noisy(Decision("softmax"))[0]
+    sure = Rechecked((0.001, 0, 0, 0, 0), (0.35, 0.4, 0.5, 0.8, 1.0))
+    failed = fastest_with_recheck(sure, sure._trial, answers, 2_000, None)
+    assert failed.threshold == 0
+    again = fastest_with_recheck(sure, sure._trial, answers, 2_000, failed)
+    assert again.threshold > 0 and again.candidates[0].again == pytest.approx(0.01, abs=0.005)
+    third = fastest_with_recheck(sure, sure._trial, answers, 2_000, again)
+    assert third.threshold > 1.2 * again.threshold
+
+
+def test_what_overflows_has_no_threshold() -> None:
+    answers, logits = noisy(Decision("softmax"))
+    logits[3] = np.nan
+    assert least_threshold(answers, logits, budget=0.01, unseen=1_000) == 0.0
+    assert not keeps_budget(*after_recheck(answers, logits, 0.0)[1:], budget=0.01, unseen=1_000)
 
 
 def test_slower_than_fp32_is_no_mix() -> None:
