@@ -128,12 +128,16 @@ def fastest_alone(search: Search, trial: Trial, answers: Answers, unseen: int, f
 
 
 def fastest_with_recheck(search: Search, trial: Trial, answers: Answers, unseen: int, failed: Found | None) -> Found:
-    """The fastest mix that keeps the budget with what fp32 answers again; after a failure with more of it."""
+    """The fastest mix that keeps the budget with what fp32 answers again; after a failure with more of it.
+
+    By itself, where it would take longer than fp32 with it.
+    """
     at_least = 0.0
     if failed is not None:  # what had no threshold gets one: the same mix may not be judged twice
         least = float(np.quantile(answers.decision.margins(answers.logits), _FEW))
         at_least = max(failed.threshold * _STRICTER, least)
-    return search.with_recheck(trial, answers, unseen=unseen, at_least=at_least)
+    found = search.with_recheck(trial, answers, unseen=unseen, at_least=at_least)
+    return found if found.within or failed is not None else fastest_alone(search, trial, answers, unseen, None)
 
 
 def choose_int8(

@@ -142,7 +142,7 @@ class Search:
         while True:
             self._on_step("trying every product in int8" if index == 0 else f"trying mix {index}, with rechecks")
             tried.append((index, found := self._rechecked(index, trial, answers, unseen, at_least)))
-            best = min((one for _, one in tried), key=lambda one: one.candidates[0].time)
+            best = min((one for _, one in tried), key=lambda one: (not one.within, one.candidates[0].time))
             alone = found.candidates[0].time - found.candidates[0].again
             if best.candidates[0].again < _WORTH_A_PATH or alone >= best.candidates[0].time:
                 break
@@ -161,7 +161,8 @@ class Search:
         threshold = least_threshold(answers, logits, budget=self._budget, unseen=unseen, at_least=at_least)
         again, changed, expected = after_recheck(answers, logits, threshold)
         candidate = self._candidate(plan, alone + again, changed, expected, again)
-        within = candidate.time < 1 and keeps_budget(changed, expected, budget=self._budget, unseen=unseen)
+        pays = threshold == 0 or candidate.time < 1  # what needs fp32 beside it is not even smaller
+        within = pays and keeps_budget(changed, expected, budget=self._budget, unseen=unseen)
         points = threshold_points(answers, logits, threshold, lambda share: alone + share)
         return Found(plan, index, (candidate,), within, threshold, points)
 

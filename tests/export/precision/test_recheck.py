@@ -135,3 +135,14 @@ def test_slower_than_fp32_is_no_mix() -> None:
     answers = noisy(Decision("softmax"))[0]
     search = Rechecked((3.0, 3.0, 3.0, 3.0, 0.0), (0.9, 0.95, 0.96, 0.97, 1.0))
     assert not search.with_recheck(search._trial, answers, unseen=2_000).within
+    slow = Rechecked((0.001, 0, 0, 0, 0), (1.2, 1.2, 1.2, 1.2, 1.0))  # but it is smaller, and asks nobody
+    found = slow.with_recheck(slow._trial, answers, unseen=2_000)
+    assert found.within and found.threshold == 0
+
+
+def test_where_answering_again_takes_too_long_int8_keeps_the_budget_alone() -> None:
+    answers = noisy(Decision("softmax"))[0]
+    slow = Rechecked((0.5, 0.5, 0.5, 0.0, 0.0), (0.9, 0.95, 0.96, 0.97, 1.0))
+    slow.changed = {0: 0.1, 1: 0.1, 2: 0.1, 3: 0.0, 4: 0.0}
+    found = fastest_with_recheck(slow, slow._trial, answers, 2_000, None)
+    assert (found.within, found.index, found.threshold) == (True, 3, 0)
