@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from onnxpress.cascade_record import Cascade
 from onnxpress.errors import ArtifactNotFoundError, ArtifactSchemaError
 
 __all__ = [
@@ -17,7 +18,6 @@ __all__ = [
     "Activation",
     "Candidate",
     "Cascade",
-    "Changed",
     "ChangedText",
     "Drift",
     "Fidelity",
@@ -168,6 +168,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         expected: The share that the noise of the logits would change on average.
         chosen: Whether the variant is this one.
         embeddings: What its embedding tables are stored as.
+        again: Share of texts that fp32 answers again, because the mix is not sure of them; `time`, `changed` and
+            `expected` are those of both together.
     """
 
     products: dict[str, int]
@@ -176,6 +178,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     expected: float
     chosen: bool
     embeddings: Literal["uint8", "fp32"] = "uint8"
+    again: float = 0.0
 
     def __post_init__(self) -> None:
         _require_finite(self)
@@ -231,45 +234,6 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return (self.portable, self.cpu) if self.packed is None else (self.portable, self.cpu, self.packed)
 
 
-class Changed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many answers a cascade changes from fp32's, on texts that its making never saw.
-
-    Attributes:
-        texts: How many texts were compared.
-        changed: How many of them were answered otherwise.
-        upper_95: What the share of changed answers stays below, 95 times of 100 (Clopper and Pearson 1934, exact).
-    """
-
-    texts: int
-    changed: int
-    upper_95: float
-
-
-class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which stage answers a text: the first whose margin reaches the stage's threshold.
-
-    Attributes:
-        stages: In turn; the last is a variant's precision, and answers all that come to it.
-        thresholds: The least margin that each stage but the last answers with, in logits, 0 or more.
-        answered: The share of the compared texts that each stage answered.
-        changed: What that changed.
-    """
-
-    stages: tuple[str, ...]
-    thresholds: dict[str, float]
-    answered: dict[str, float]
-    changed: Changed
-
-    def __post_init__(self) -> None:
-        if len(self.stages) < 2 or len(set(self.stages)) < len(self.stages):
-            raise ValueError(f"a cascade has two or more stages, each once, got {', '.join(self.stages) or 'none'}")
-        if (named := set(self.thresholds)) != (wanted := set(self.stages[:-1])):
-            raise ValueError(f"each stage but the last has a threshold, {min(named ^ wanted)!r} does not fit")
-        for stage, threshold in self.thresholds.items():
-            if not 0 <= threshold < math.inf:
-                raise ValueError(f"the threshold of {stage!r} must be 0 or more and finite, got {threshold}")
-
-
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the artifact came from: never a path, so that it says nothing about the machine."""
 
@@ -294,7 +258,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         max_length: Tokens a text may have, special tokens included; longer ones are truncated.
         truncation_side: The side that truncation cuts from.
         files: Every other file of the artifact by name.
-        cascade: How variants share the texts; None where each runs alone.
+        cascade: Which answers of a lower precision are given again by fp32; None where none are.
     """
 
     schema_version: int
@@ -323,9 +287,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
         if self.cascade is not None:
-            held = {variant.precision for variant in self.variants}
-            if foreign := [stage for stage in self.cascade.stages if stage not in held]:
-                raise ValueError(f"the cascade's stage {foreign[0]!r} is no variant ({', '.join(sorted(held))})")
+            held = {variant.precision for variant in self.variants} | {"first"}
+            if absent := [stage for stage in self.cascade.stages if stage not in held]:
+                raise ValueError(f"the cascade goes through {absent[0]}, which is no variant of this artifact")
 
 
 class _Version(msgspec.Struct):

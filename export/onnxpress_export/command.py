@@ -71,6 +71,9 @@ def export(
         float, typer.Option(help="Share of answers that fp16 and int8 may change, of texts that its making never saw.")
     ] = 0.005,
     target: Annotated[_Target, typer.Option(help="The CPUs that int8 is for; auto for this machine's.")] = _Target.auto,
+    no_recheck: Annotated[
+        bool, typer.Option("--no-recheck", help="int8 answers all texts itself, also those that it is not sure of.")
+    ] = False,
 ) -> None:
     """Export a fine-tuned classifier to an optimized ONNX artifact that gives the same answers."""
     require(_MODULES, extra="export")
@@ -99,6 +102,7 @@ def export(
             sample=sample,
             max_disagreement=max_disagreement,
             int8_for=target.value,
+            recheck=not no_recheck,
             on_step=show,
         )
     for line in _summary(report, out):
@@ -115,6 +119,7 @@ def _read_thresholds(path: Path) -> dict[str, float]:
 
 
 def _summary(report: ExportReport, out: str) -> list[str]:
+    from onnxpress.cascade_record import describe
     from onnxpress_export.graph_census import attention_count  # needs the extra
 
     manifest = report.manifest
@@ -136,6 +141,7 @@ def _summary(report: ExportReport, out: str) -> list[str]:
             if parity is not None
         ),
         *_fidelity_lines(manifest),
+        *([] if manifest.cascade is None else [f"recheck  {describe(manifest.cascade)}"]),
         f"written  {out}",
     ]
 

@@ -17,7 +17,8 @@ import onnxruntime
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-from onnxpress.errors import CheckFailedError, CheckpointError, ConfigError
+from onnxpress.cascade_record import Cascade
+from onnxpress.errors import CheckpointError, ConfigError
 from onnxpress.fidelity import Decision
 from onnxpress.manifest import SCHEMA_VERSION, Manifest, Provenance, Variant
 from onnxpress_export.artifact import (
@@ -42,6 +43,7 @@ from onnxpress_export.variants import (
     MAX_DISAGREEMENT,
     Fp32,
     Int8For,
+    Lower,
     check_precisions,
     write_and_count,
     write_lower_precisions,
@@ -87,6 +89,7 @@ def export(
     sample: str | PathLike[str] | None = None,
     max_disagreement: float = MAX_DISAGREEMENT,
     int8_for: Int8For = "auto",
+    recheck: bool = True,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> ExportReport:
     """Export a fine-tuned classifier to an artifact that provably gives its answers.
@@ -109,6 +112,8 @@ def export(
         max_disagreement: Share of answers that a precision may change, of texts that its making never saw.
         int8_for: The CPUs that int8 is for: "vnni", "avx2", "avx512" without VNNI, "arm64", or "auto" for
             this machine's.
+        recheck: Whether fp32 may answer again what int8 is not sure of, where that is faster than an int8 that keeps
+            the answers alone.
         on_step: Called with the name of each step before it begins.
 
     Raises:
@@ -170,7 +175,7 @@ def export(
         fp32_variant = Variant(
             precision="fp32", portable=portable, cpu=cpu, packed=packed, weights=(WEIGHTS_NAME,), parity=parity
         )
-        variants, refused = [fp32_variant], list[CheckFailedError]()
+        variants, lower_ones = [fp32_variant], Lower()
         if texts is not None:
             fp32 = Fp32(
                 checkpoint=loaded,
@@ -182,22 +187,23 @@ def export(
                 sample=texts,
                 budget=max_disagreement,
                 on_step=on_step,
+                recheck=recheck,
             )
-            measured, refused = write_lower_precisions(fp32, precisions, int8_for=int8_for)
-            for graph in (graph for variant in measured for graph in variant.graphs):
+            lower_ones = write_lower_precisions(fp32, precisions, int8_for=int8_for)
+            for graph in (graph for variant in lower_ones.variants for graph in variant.graphs):
                 require_fusion(graph.operators, where=graph.file)
-            variants += measured
+            variants += lower_ones.variants
         on_step("writing the manifest")
         write_tokenizer(loaded, staging)
         if len(variants) > 1:
-            write_report(staging, f"{target.name}: {architecture}", variants, file_records(staging))
-        manifest = _manifest(loaded, accepted_from, tuple(variants), staging, target.name)
+            write_report(staging, f"{target.name}: {architecture}", variants, file_records(staging), lower_ones.cascade)
+        manifest = _manifest(loaded, accepted_from, tuple(variants), lower_ones.cascade, staging, target.name)
         write_manifest(manifest, staging)
     if layout == "triton":
         on_step("writing the Triton repository")
         write_repository(target, manifest, repository)
-    if refused:
-        raise refused[0]
+    if lower_ones.refused:
+        raise lower_ones.refused[0]
     return ExportReport(manifest=manifest, session_operators=executed)
 
 
@@ -233,6 +239,7 @@ def _manifest(
     checkpoint: Checkpoint,
     thresholds: tuple[float, ...] | None,
     variants: tuple[Variant, ...],
+    cascade: Cascade | None,
     directory: Path,
     output: str,
 ) -> Manifest:
@@ -249,6 +256,7 @@ def _manifest(
         truncation_side=checkpoint.truncation_side,
         variants=variants,
         files=file_records(directory),
+        cascade=cascade,
         provenance=Provenance(
             source=checkpoint.source,
             architecture=type(checkpoint.model).__name__,

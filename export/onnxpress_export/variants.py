@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 import onnx_ir as ir
 
+from onnxpress.cascade_record import Cascade
 from onnxpress.errors import CheckFailedError, ConfigError
 from onnxpress.fidelity import Answers, Decision, FidelityError, require_budget
 from onnxpress.machine import int8_target, saturates
-from onnxpress.manifest import Fidelity, Graph, Target, Variant
+from onnxpress.manifest import Graph, Target, Variant
 from onnxpress_export.artifact import (
     HALF_GRAPH_NAME,
     HALF_WEIGHTS_NAME,
@@ -30,7 +31,15 @@ from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.graph_census import operator_counts, weight_counts
 from onnxpress_export.passes import CPU, PACKED, PORTABLE, Passes, apply_passes
 from onnxpress_export.precision.half import convert_to_half, nodes_kept_single
-from onnxpress_export.precision.int8 import Int8, NoGainError, choose_int8, measure_fidelity
+from onnxpress_export.precision.int8 import (
+    Int8,
+    Measured,
+    NoGainError,
+    choose_int8,
+    fastest_alone,
+    fastest_with_recheck,
+    measure_fidelity,
+)
 from onnxpress_export.precision.sample import Sample, torch_answers
 from onnxpress_export.precision.trial import Trial
 from onnxpress_export.precision.twins import require_alike
@@ -39,6 +48,7 @@ __all__ = [
     "MAX_DISAGREEMENT",
     "Fp32",
     "Int8For",
+    "Lower",
     "check_precisions",
     "write_and_count",
     "write_lower_precisions",
@@ -96,6 +106,7 @@ class Fp32:
         sample: Texts to choose and to measure by.
         budget: Share of answers that may change.
         on_step: Told the name of each step.
+        recheck: Whether fp32 may answer again what int8 is not sure of.
     """
 
     checkpoint: Checkpoint
@@ -107,28 +118,40 @@ class Fp32:
     sample: Sample
     budget: float
     on_step: Callable[[str], None]
+    recheck: bool
 
 
-def write_lower_precisions(
-    source: Fp32, precisions: Sequence[str], *, int8_for: Int8For
-) -> tuple[list[Variant], list[CheckFailedError]]:
-    """Write the fp16 and int8 variants that `precisions` names; "fp32" is passed over.
+@dataclass(slots=True)
+class Lower:
+    """The lower precisions.
 
-    Returns those that kept their promise, and why each other one did not: of it no file is left.
+    Attributes:
+        variants: Those that kept their promise.
+        refused: Why each other one did not: of it no file is left.
+        cascade: Which answers of int8 are given again by fp32; None where none are.
     """
-    wanted = set(precisions) - {"fp32"}
+
+    variants: list[Variant] = field(default_factory=list)
+    refused: list[CheckFailedError] = field(default_factory=list)
+    cascade: Cascade | None = None
+
+
+def write_lower_precisions(source: Fp32, precisions: Sequence[str], *, int8_for: Int8For) -> Lower:
+    """Write the fp16 and int8 variants that `precisions` names; "fp32" is passed over."""
+    wanted, lower = set(precisions) - {"fp32"}, Lower()
     if not wanted:
-        return [], []
+        return lower
     source.on_step("asking torch about unseen texts")
     torch_says = torch_answers(source.checkpoint, source.sample, source.decision)
-    variants, refused = [], []
     for name, write in (("fp16", _write_half), ("int8", partial(_write_int8, target=_target(int8_for)))):
         if name in wanted:
             try:
-                variants.append(write(source, torch_says))
+                variant, cascade = write(source, torch_says)
+                lower.variants.append(variant)
+                lower.cascade = lower.cascade or cascade
             except CheckFailedError as error:
-                refused.append(error)
-    return variants, refused
+                lower.refused.append(error)
+    return lower
 
 
 @contextmanager
@@ -143,8 +166,12 @@ def _files_kept_only_of_success(directory: Path) -> Iterator[None]:
         raise
 
 
-def _write_int8(source: Fp32, torch_says: Answers, *, target: Target) -> Variant:
+def _write_int8(source: Fp32, torch_says: Answers, *, target: Target) -> tuple[Variant, Cascade | None]:
     refused: FidelityError | None = None
+    strategy = fastest_with_recheck if source.recheck else fastest_alone
+    if source.decision.activation == "identity" and source.recheck:
+        source.on_step("a regression has no margin: no text is answered again, and int8 keeps the budget alone")
+        strategy = fastest_alone
     attempts = choose_int8(
         source.cpu,
         source.directory,
@@ -153,6 +180,7 @@ def _write_int8(source: Fp32, torch_says: Answers, *, target: Target) -> Variant
         target=target,
         budget=source.budget,
         on_step=source.on_step,
+        strategy=strategy,
     )
     for recipe, sample in attempts:
         says = torch_says if sample is source.sample else torch_answers(source.checkpoint, sample, source.decision)
@@ -164,7 +192,7 @@ def _write_int8(source: Fp32, torch_says: Answers, *, target: Target) -> Variant
     raise refused
 
 
-def _int8_variant(source: Fp32, torch_says: Answers, recipe: Int8, target: Target) -> Variant:
+def _int8_variant(source: Fp32, torch_says: Answers, recipe: Int8, target: Target) -> tuple[Variant, Cascade | None]:
     with _files_kept_only_of_success(source.directory):
         model, directory = source.masked.clone(), source.directory
         rewrites = {**source.rewrites, "quantize": recipe.apply(model)}
@@ -172,13 +200,14 @@ def _int8_variant(source: Fp32, torch_says: Answers, recipe: Int8, target: Targe
         portable = write_and_count(model.clone(), {}, rewrites, directory, INT8_GRAPH_NAME)
         packed = write_packed(model, rewrites, directory, INT8_PACKED_GRAPH_NAME)
         cpu = write_and_count(model, CPU, rewrites, directory, INT8_CPU_GRAPH_NAME)
-        fidelity = _measured(source, "int8", model, torch_says, target=target)
+        measured = _measured(source, "int8", model, torch_says, target=target, recipe=recipe)
+        fidelity = measured.fidelity
         size = _size(directory, INT8_WEIGHTS_NAME) / _size(directory, WEIGHTS_NAME)
         if size >= 1 and (fidelity.speed is None or fidelity.speed <= 1):
             raise NoGainError(recipe.quantized, recipe.products, fidelity.speed, size)
         source.on_step("comparing the int8 graphs")
         _require_alike(source, model, portable, packed, target)
-        return Variant(
+        variant = Variant(
             precision="int8",
             portable=portable,
             cpu=cpu,
@@ -189,6 +218,7 @@ def _int8_variant(source: Fp32, torch_says: Answers, recipe: Int8, target: Targe
             search=recipe.candidates,
             drift=recipe.drift(source.cpu, directory, source.sample),
         )
+        return variant, measured.cascade
 
 
 def _require_alike(source: Fp32, cpu: ir.Model, portable: Graph, packed: Graph | None, target: Target) -> None:
@@ -213,7 +243,7 @@ def _size(directory: Path, name: str) -> int:
     return (directory / name).stat().st_size
 
 
-def _write_half(source: Fp32, torch_says: Answers) -> Variant:
+def _write_half(source: Fp32, torch_says: Answers) -> tuple[Variant, None]:
     """Its one graph takes a mask: on CUDA batches are padded."""
     model, directory = source.masked.clone(), source.directory
     rewrites = {**source.rewrites, **apply_passes(model, PORTABLE)}
@@ -223,14 +253,17 @@ def _write_half(source: Fp32, torch_says: Answers) -> Variant:
     with _files_kept_only_of_success(directory):
         write_weights(model, directory, HALF_WEIGHTS_NAME)
         graph = write_and_count(model, {}, rewrites, directory, HALF_GRAPH_NAME)
-        fidelity = _measured(source, "fp16", model, torch_says, target=None)
-    return Variant(precision="fp16", portable=graph, cpu=graph, weights=(HALF_WEIGHTS_NAME,), fidelity=fidelity)
+        fidelity = _measured(source, "fp16", model, torch_says, target=None, recipe=None).fidelity
+    variant = Variant(precision="fp16", portable=graph, cpu=graph, weights=(HALF_WEIGHTS_NAME,), fidelity=fidelity)
+    return variant, None
 
 
-def _measured(source: Fp32, precision: str, model: ir.Model, torch_says: Answers, *, target: Target | None) -> Fidelity:
-    """The fidelity of `model` on unseen texts, which is within the budget."""
+def _measured(
+    source: Fp32, precision: str, model: ir.Model, torch_says: Answers, *, target: Target | None, recipe: Int8 | None
+) -> Measured:
+    """What was measured of `model` on unseen texts; it is within the budget."""
     source.on_step(f"measuring {precision} on unseen texts")
-    fidelity = measure_fidelity(
+    measured = measure_fidelity(
         source.cpu,
         model,
         source.directory,
@@ -241,10 +274,11 @@ def _measured(source: Fp32, precision: str, model: ir.Model, torch_says: Answers
         budget=source.budget,
         name=precision,
         target=target,
+        recipe=recipe,
         timed=precision == "int8",  # fp16: a CPU converts to fp32 and back at every node
     )
-    require_budget(fidelity, precision, outcome=f"{precision} was left out. ")
-    return fidelity
+    require_budget(measured.fidelity, precision, outcome=f"{precision} was left out. ")
+    return measured
 
 
 def _target(name: Int8For) -> Target:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from onnxpress.artifact import Artifact, open_artifact
+from onnxpress.cascade_record import describe
 from onnxpress.fidelity import certainty
 from onnxpress.manifest import Manifest, Variant, encode_manifest
 
@@ -62,6 +63,7 @@ def _facts(manifest: Manifest) -> Table:
         ("problem", f"{manifest.problem_type.replace('_', ' ')}: {manifest.activation}"),
         ("labels", labels),
         ("inputs", f"{', '.join(manifest.inputs)}; at most {manifest.max_length} tokens"),
+        *([] if manifest.cascade is None else [("recheck", describe(manifest.cascade))]),
         ("exported", f"{origin.created} by {', '.join(f'{k} {v}' for k, v in origin.versions.items())}"),
     ):
         table.add_row(f"[bold]{name}[/]", escape(value))

@@ -7,28 +7,46 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
+from onnxpress.budget import clopper_pearson_upper
+from onnxpress.cascade_record import Cascade, CascadeChanged, CascadePoint
 from onnxpress.cpu import available_cpus
 from onnxpress.errors import CheckFailedError
 from onnxpress.fidelity import Answers, Decision, compare_answers
 from onnxpress.int8_sums import WEIGHT_LIMITS
 from onnxpress.machine import saturates
 from onnxpress.manifest import Candidate, Drift, Fidelity, Target
+from onnxpress.predictions import activate
 from onnxpress_export.precision.activations import record_activations
 from onnxpress_export.precision.drift import measure_drift
 from onnxpress_export.precision.products import find_sources, weighted_nodes
 from onnxpress_export.precision.recipe_book import RecipeBook
 from onnxpress_export.precision.sample import SEED, Sample
-from onnxpress_export.precision.search import Plan, Search, build
+from onnxpress_export.precision.search import Found, Plan, Search, build
 from onnxpress_export.precision.trial import Trial
 
-__all__ = ["Int8", "NoGainError", "NoMixError", "choose_int8", "measure_fidelity"]
+__all__ = [
+    "Int8",
+    "Measured",
+    "NoGainError",
+    "NoMixError",
+    "Strategy",
+    "choose_int8",
+    "fastest_alone",
+    "fastest_with_recheck",
+    "measure_fidelity",
+]
 
 _KEPT_TOKENS: Final = 2_048
 _ROUNDS: Final = 5
 
 
+_STRICTER: Final = 1.25
+_FEW: Final = 0.01
+_TEXTS_TO_TIME: Final = 512
 _LEAST_LEFT: Final = 50
 """Unseen texts that another attempt must leave to be measured on."""
 
@@ -75,6 +93,8 @@ class Int8:
         plan: The level of each source.
         candidates: What the search measured.
         quantized, products: Products in int8, and all that multiply by constants.
+        threshold: The margin below which a text is answered again by fp32; 0 where none is.
+        points: What other thresholds would do.
     """
 
     book: RecipeBook
@@ -82,6 +102,8 @@ class Int8:
     candidates: tuple[Candidate, ...]
     quantized: int
     products: int
+    threshold: float = 0.0
+    points: tuple[CascadePoint, ...] = ()
 
     def apply(self, model: ir.Model) -> int:
         """Quantize `model` in place. Returns the number of products and embedding tables rewritten."""
@@ -90,6 +112,28 @@ class Int8:
     def drift(self, model: ir.Model, folder: Path, sample: Sample) -> Drift:
         """How far the sample's unseen texts leave the ranges of what is quantized of the fp32 graph `model`."""
         return measure_drift(model, folder, sample.unseen_rows, self.book.of(self.plan.mix))
+
+
+Strategy = Callable[[Search, Trial, Answers, int, Found | None], Found]
+"""What to look for with a search, on which texts, how many unseen ones will judge it, and what failed there before."""
+
+
+def fastest_alone(search: Search, trial: Trial, answers: Answers, unseen: int, failed: Found | None) -> Found:
+    """The fastest mix that keeps the budget by itself."""
+    return search.first(trial, answers, unseen=unseen, after=-1 if failed is None else failed.index)
+
+
+def fastest_with_recheck(search: Search, trial: Trial, answers: Answers, unseen: int, failed: Found | None) -> Found:
+    """The fastest mix that keeps the budget with what fp32 answers again; after a failure with more of it.
+
+    By itself, where it would take longer than fp32 with it.
+    """
+    at_least = 0.0
+    if failed is not None:  # what had no threshold gets one: the same mix may not be judged twice
+        least = float(np.quantile(answers.decision.margins(answers.logits), _FEW))
+        at_least = max(failed.threshold * _STRICTER, least)
+    found = search.with_recheck(trial, answers, unseen=unseen, at_least=at_least)
+    return found if found.within or failed is not None else fastest_alone(search, trial, answers, unseen, None)
 
 
 def choose_int8(
@@ -101,6 +145,7 @@ def choose_int8(
     target: Target,
     budget: float,
     on_step: Callable[[str], None],
+    strategy: Strategy = fastest_alone,
 ) -> Iterator[tuple[Int8, Sample]]:
     """Calibrate on the sample's seen texts, and search for the fastest mixes that keep the budget on them.
 
@@ -116,6 +161,7 @@ def choose_int8(
         target: The machine that it is for.
         budget: Share of answers that may change.
         on_step: Told the name of each step.
+        strategy: What a search looks for.
 
     Raises:
         NoMixError: Only fp32 itself keeps the budget.
@@ -132,24 +178,31 @@ def choose_int8(
     book = RecipeBook(sources, seen, weight_limit=WEIGHT_LIMITS[target], on_step=on_step)
     trial = Trial(sample.seen_rows, folder, saturates=saturates(target))
     search = Search(model, book, trial, decision, budget=budget, on_step=on_step)
-    place, attempt = -1, 0
+    failed: Found | None = None
     while True:
-        answers = Answers(trial.logits(model), decision)
-        found = search.first(trial, answers, unseen=len(sample.unseen), after=place)
+        found = strategy(search, trial, Answers(trial.logits(model), decision), len(sample.unseen), failed)
         levels = set(found.plan.mix.values())
         if not found.within or levels == {"fp32"}:
-            if attempt:
+            if failed is not None:
                 return
             raise NoMixError(budget, found.candidates[0].changed, found.candidates[0].expected)
         quantized = sum(len(sources[name].products) for name, level in found.plan.mix.items() if level != "fp32")
         if 2 * quantized < products:
             raise NoGainError(quantized, products)
-        yield Int8(book, found.plan, found.candidates, quantized, products), sample
+        yield Int8(book, found.plan, found.candidates, quantized, products, found.threshold, found.points), sample
         if len(sample.unseen) < 2 * _LEAST_LEFT:
             return
         on_step("that mix changed too many of the unseen answers: the next one is chosen, by half of them too")
-        place, attempt, sample = found.index, attempt + 1, sample.with_more_seen(len(sample.unseen) // 2)
+        failed, sample = found, sample.with_more_seen(len(sample.unseen) // 2)
         trial = replace(trial, rows=sample.seen_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured on unseen texts: of the answers that are given, by int8 or by fp32, and of the cascade."""
+
+    fidelity: Fidelity
+    cascade: Cascade | None
 
 
 def measure_fidelity(
@@ -164,21 +217,55 @@ def measure_fidelity(
     budget: float,
     name: str,
     target: Target | None = None,
+    recipe: Int8 | None = None,
     timed: bool = True,
-) -> Fidelity:
+) -> Measured:
     """Compare `model`, called `name`, with `reference` on the sample's unseen texts. Weights of both lie in `folder`.
 
-    `torch` is what torch answers to the first of these texts; int8 is for a `target`. `timed` asks for the speed too.
+    `torch` is what torch answers to the first of these texts; int8 is for a `target`, and made by a `recipe`. `timed`
+    asks for the speed too.
     """
     trial = Trial(sample.unseen_rows, folder, saturates=saturates(target))
-    return compare_answers(
-        Answers(trial.logits(reference), decision),
-        trial.logits(model),
+    answers, logits = Answers(trial.logits(reference), decision), trial.logits(model)
+    speed = replace(trial, first=_TEXTS_TO_TIME).speed(model, reference, rounds=_ROUNDS) if timed else None
+    sure = np.ones(len(logits), dtype=np.bool_)
+    if recipe is not None and recipe.threshold:
+        sure = decision.margins(logits) >= recipe.threshold
+        speed = None if speed is None else 1 / (1 / speed + float(1 - sure.mean()))
+    fidelity = compare_answers(
+        answers,
+        np.where(sure[:, None], logits, answers.logits),
         sample.unseen,
         labels,
         sample=sample.name,
         budget=budget,
-        speed=trial.speed(model, reference, rounds=_ROUNDS) if timed else None,
+        speed=speed,
         torch=torch,
         name=name,
+    )
+    if recipe is None or not recipe.threshold:
+        return Measured(fidelity, None)
+    return Measured(fidelity, _cascade(recipe, answers, logits, sure))
+
+
+def _cascade(recipe: Int8, answers: Answers, logits: NDArray[np.float32], sure: NDArray[np.bool_]) -> Cascade:
+    """The record of int8 with fp32 behind it, by the unseen texts' `logits`, of which int8 is `sure` of some."""
+    changed, activation = answers.changed(logits), answers.decision.activation
+    differences = np.abs(activate(logits[sure], activation) - activate(answers.logits[sure], activation)).ravel()
+    (chosen,) = [candidate for candidate in recipe.candidates if candidate.chosen]
+    count, kept = int((changed & sure).sum()), float(sure.mean())
+    return Cascade(
+        stages=("int8", "fp32"),
+        thresholds={"int8": recipe.threshold},
+        answered={"int8": kept, "fp32": 1 - kept},
+        changed=CascadeChanged(
+            texts=len(sure),
+            changed=count,
+            upper_95=clopper_pearson_upper(count, len(sure)),
+            alone=int(changed.sum()),
+        ),
+        seen_again=chosen.again,
+        score_difference=float(differences.max(initial=0)),
+        score_difference_999=float(np.quantile(differences, 0.999)) if len(differences) else 0.0,
+        points=recipe.points,
     )

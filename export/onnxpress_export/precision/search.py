@@ -8,20 +8,24 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
+import numpy as np
 import onnx_ir as ir
 from msgspec import structs
+from numpy.typing import NDArray
 
-from onnxpress.budget import chance_within
+from onnxpress.cascade_record import CascadePoint
 from onnxpress.fidelity import Answers, Decision
 from onnxpress.manifest import Candidate
 from onnxpress_export.precision.products import Source
 from onnxpress_export.precision.quantize import halve_weights, quantize_embeddings, quantize_products
+from onnxpress_export.precision.recheck import after_recheck, keeps_budget, least_threshold, threshold_points
 from onnxpress_export.precision.recipe_book import LEVELS, Level, Mix, RecipeBook
 from onnxpress_export.precision.trial import Trial, node_times
 
 __all__ = ["Found", "Plan", "Search", "build"]
 
-_CHANCE: Final = 0.9
+_WORTH_A_PATH: Final = 0.03
+"""Share of texts answered again from which it may pay to leave products in slower levels."""
 _TEXTS_FOR_NOISE: Final = 128
 """A mean square over them is told to an eighth, which is enough to order products by."""
 _NOISIEST: Final = 12
@@ -51,12 +55,16 @@ class Found:
         index: Its place on the search's path.
         candidates: Every mix that was measured, fastest first; this one is chosen.
         within: Whether it keeps the budget.
+        threshold: The margin below which a text is answered again by fp32, so that it does; 0 where none is.
+        points: What other thresholds would do.
     """
 
     plan: Plan
     index: int
     candidates: tuple[Candidate, ...]
     within: bool
+    threshold: float = 0.0
+    points: tuple[CascadePoint, ...] = ()
 
 
 def build(model: ir.Model, book: RecipeBook, plan: Plan) -> int:
@@ -118,6 +126,46 @@ class Search:
             found = replace(again, candidates=(*again.candidates, *before))
         return found
 
+    def with_recheck(self, trial: Trial, answers: Answers, *, unseen: int, at_least: float = 0.0) -> Found:
+        """The mix and the threshold that take the least time: that of the mix, and fp32's for what is answered again.
+
+        Mixes of the path are tried while they alone take less time than the best so far with what it answers again.
+
+        Args:
+            trial: The texts to choose by.
+            answers: What the fp32 graph answers on them.
+            unseen: How many texts the budget will be measured on.
+            at_least: The smallest threshold.
+        """
+        tried: list[tuple[int, Found]] = []
+        index = 0
+        while True:
+            self._on_step("trying every product in int8" if index == 0 else f"trying mix {index}, with rechecks")
+            tried.append((index, found := self._rechecked(index, trial, answers, unseen, at_least)))
+            best = min((one for _, one in tried), key=lambda one: (not one.within, one.candidates[0].time))
+            alone = found.candidates[0].time - found.candidates[0].again
+            if best.candidates[0].again < _WORTH_A_PATH or alone >= best.candidates[0].time:
+                break
+            if (index := max(1, 2 * index)) >= len(self._path) - 1:
+                break
+        candidates = (
+            structs.replace(one.candidates[0], chosen=one is best)
+            for _, one in sorted(tried, key=lambda pair: pair[1].candidates[0].time)
+        )
+        return replace(best, candidates=tuple(candidates))
+
+    def _rechecked(self, index: int, trial: Trial, answers: Answers, unseen: int, at_least: float) -> Found:
+        """Mix `index` with the least threshold that keeps the budget."""
+        plan = self._plan(index)
+        logits, alone = self._run(plan, trial)
+        threshold = least_threshold(answers, logits, budget=self._budget, unseen=unseen, at_least=at_least)
+        again, changed, expected = after_recheck(answers, logits, threshold)
+        candidate = self._candidate(plan, alone + again, changed, expected, again)
+        pays = threshold == 0 or candidate.time < 1  # what needs fp32 beside it is not even smaller
+        within = pays and keeps_budget(changed, expected, budget=self._budget, unseen=unseen)
+        points = threshold_points(answers, logits, threshold, lambda share: alone + share)
+        return Found(plan, index, (candidate,), within, threshold, points)
+
     def _bisect(self, trial: Trial, answers: Answers, unseen: int, after: int) -> Found:
         tried: dict[int, Candidate] = {}
 
@@ -126,8 +174,7 @@ class Search:
                 "trying every product in int8" if index == 0 else f"trying mix {index} of {len(self._path) - 1}"
             )
             tried[index] = candidate = self._measured(self._plan(index), trial, answers)
-            share = max(candidate.changed, candidate.expected)
-            return candidate.changed <= self._budget and chance_within(share, self._budget, unseen) >= _CHANCE
+            return keeps_budget(candidate.changed, candidate.expected, budget=self._budget, unseen=unseen)
 
         low, within = after, True
         if after < 0 and keeps(0):
@@ -193,18 +240,27 @@ class Search:
 
     def _measured(self, plan: Plan, trial: Trial, answers: Answers) -> Candidate:
         """How the graph of `plan` does on `trial`."""
-        candidate, products = self._model.clone(), Counter[str]()
+        logits, time = self._run(plan, trial)
+        return self._candidate(plan, time, float(answers.changed(logits).mean()), answers.expected(logits), 0.0)
+
+    def _run(self, plan: Plan, trial: Trial) -> tuple[NDArray[np.float32], float]:
+        """What the graph of `plan` gives on `trial`, and its time, fp32's being 1."""
+        candidate = self._model.clone()
         build(candidate, self._book, plan)
-        logits = trial.logits(candidate)
+        return trial.logits(candidate), sum(node_times(candidate, self._trial).values()) / self._time_of_fp32
+
+    def _candidate(self, plan: Plan, time: float, changed: float, expected: float, again: float) -> Candidate:
+        products = Counter[str]()
         for name, level in plan.mix.items():
             products[level] += len(self._book.sources[name].products)
         return Candidate(
             products=dict(products),
-            time=sum(node_times(candidate, self._trial).values()) / self._time_of_fp32,
-            changed=float(answers.changed(logits).mean()),
-            expected=answers.expected(logits),
+            time=time,
+            changed=changed,
+            expected=expected,
             chosen=False,
             embeddings="uint8" if plan.embeddings and self._has_tables else "fp32",
+            again=again,
         )
 
 

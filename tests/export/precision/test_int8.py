@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,25 +13,29 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from msgspec import structs
+from transformers import AlbertConfig, AutoModelForSequenceClassification
 
 import onnxpress
 import onnxpress.cli.verify as verify_command
 from onnxpress import loading, machine
 from onnxpress.artifact import open_artifact
-from onnxpress.fidelity import FidelityError
+from onnxpress.encoder import TokenRows
+from onnxpress.fidelity import Answers, Decision, FidelityError
 from onnxpress.generic import generic_examples
-from onnxpress.manifest import ChangedText, Fidelity, FileRecord, Variant
+from onnxpress.manifest import ChangedText, FileRecord, Variant
 from onnxpress.session import Session
 from onnxpress_export import artifact as artifact_module
 from onnxpress_export import export, variants
 from onnxpress_export.fidelity_report import write_report
-from onnxpress_export.precision import int8
-from onnxpress_export.precision.int8 import NoGainError, NoMixError
+from onnxpress_export.precision import int8, search
+from onnxpress_export.precision.int8 import Measured, NoGainError, NoMixError
 from onnxpress_export.precision.products import find_sources
+from onnxpress_export.precision.recheck import after_recheck
 from onnxpress_export.precision.search import ordered_steps
+from onnxpress_export.precision.trial import Trial
 from onnxpress_export.precision.twins import GraphsDifferError
 from tests.cli.test_commands import refusal, run
-from tests.conftest import WORDS, MakeCheckpoint, edit_json
+from tests.conftest import MAX_LENGTH, WORDS, MakeCheckpoint, edit_json, make_tokenizer, randomize
 
 BUDGET = 0.06  # random weights hold answers badly
 
@@ -49,7 +54,15 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def int8_artifact(checkpoint: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("int8") / "artifact"
-    export(checkpoint, path, precisions=("fp32", "int8"), sample=sample, max_disagreement=BUDGET, int8_for="vnni")
+    export(
+        checkpoint,
+        path,
+        precisions=("fp32", "int8"),
+        sample=sample,
+        max_disagreement=BUDGET,
+        int8_for="vnni",
+        recheck=False,
+    )
     timed_as(path, 2.0)  # so small a model may be slower in int8, and this one is to be taken
     return path
 
@@ -192,10 +205,14 @@ class Worse:
     def __init__(self, times: int) -> None:
         self.times, self.measured, self.texts = times, variants.measure_fidelity, list[int]()
 
-    def __call__(self, *arguments: object, **settings: object) -> Fidelity:
+    def __call__(self, *arguments: object, **settings: object) -> Measured:
         found = self.measured(*arguments, **settings)  # type: ignore[arg-type]
-        self.texts.append(found.texts)
-        return structs.replace(found, changed=100) if len(self.texts) <= self.times else found
+        self.texts.append(found.fidelity.texts)
+        return with_fidelity(found, changed=100) if len(self.texts) <= self.times else found
+
+
+def with_fidelity(measured: Measured, **changes: float) -> Measured:
+    return replace(measured, fidelity=structs.replace(measured.fidelity, **changes))
 
 
 def test_over_budget_int8_is_left_out_and_fp32_is_kept(
@@ -203,7 +220,14 @@ def test_over_budget_int8_is_left_out_and_fp32_is_kept(
 ) -> None:
     monkeypatch.setattr(variants, "measure_fidelity", worse := Worse(times=10))
     with pytest.raises(FidelityError, match=r"100\).*int8 was left out.*--max-disagreement.*drop int8"):
-        export(checkpoint, tmp_path / "out", precisions=("fp32", "int8"), sample=sample, max_disagreement=BUDGET)
+        export(
+            checkpoint,
+            tmp_path / "out",
+            precisions=("fp32", "int8"),
+            sample=sample,
+            max_disagreement=BUDGET,
+            recheck=False,
+        )
     assert precisions_in(tmp_path / "out") == ["fp32"]
     assert onnxpress.load(tmp_path / "out")("good film").label
     assert worse.texts[0] > 1.9 * worse.texts[1] > 3.7 * worse.texts[-1]  # the next mix by the texts that are left
@@ -215,7 +239,15 @@ def test_the_next_mix_is_tried_on_the_texts_that_are_left(
     monkeypatch.setattr(variants, "measure_fidelity", worse := Worse(times=1))
     steps: list[str] = []
     out = tmp_path / "out"
-    export(checkpoint, out, precisions=("fp32", "int8"), sample=sample, max_disagreement=BUDGET, on_step=steps.append)
+    export(
+        checkpoint,
+        out,
+        precisions=("fp32", "int8"),
+        sample=sample,
+        max_disagreement=BUDGET,
+        recheck=False,
+        on_step=steps.append,
+    )
     assert precisions_in(out) == ["fp32", "int8"] and any("the next one is chosen" in step for step in steps)
     found = open_artifact(out).variant("int8")
     assert found.fidelity is not None and found.fidelity.texts == worse.texts[1] == -(-worse.texts[0] // 2)
@@ -227,7 +259,14 @@ def test_a_budget_of_nothing_is_told_with_what_int8_would_change(
     checkpoint: Path, sample: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(NoMixError, match=r"budget of 0.00%: with every product in int8, \d.*int8 was left out"):
-        export(checkpoint, tmp_path / "out", precisions=("fp32", "fp16", "int8"), sample=sample, max_disagreement=0)
+        export(
+            checkpoint,
+            tmp_path / "out",
+            precisions=("fp32", "fp16", "int8"),
+            sample=sample,
+            max_disagreement=0,
+            recheck=False,
+        )
     assert precisions_in(tmp_path / "out")[0] == "fp32"
 
 
@@ -252,7 +291,7 @@ def test_neither_faster_nor_smaller_is_refused(
     refused: bool,
 ) -> None:
     measure = variants.measure_fidelity
-    monkeypatch.setattr(variants, "measure_fidelity", lambda *a, **k: structs.replace(measure(*a, **k), speed=speed))
+    monkeypatch.setattr(variants, "measure_fidelity", lambda *a, **k: with_fidelity(measure(*a, **k), speed=speed))
     monkeypatch.setattr(variants, "_size", lambda _, name: size if "int8" in name else 1.0)
     out, asked = tmp_path / "out", {"precisions": ("fp32", "int8"), "sample": sample, "max_disagreement": 0.9}
     if refused:
@@ -342,6 +381,26 @@ def test_what_is_offered_no_level_between_goes_to_fp32_at_once() -> None:
     assert ordered_steps(["a"], noises, times) == [{"a": "int8"}, {"a": "fp32"}]  # type: ignore[arg-type]
 
 
+def test_layers_that_share_weights_are_smaller_in_int8(sample: Path, tmp_path: Path) -> None:
+    """ALBERT's fp32 weights are stored once for all layers, and so must int8's be: here four layers of one weight."""
+    tokenizer = make_tokenizer()
+    config = AlbertConfig(
+        vocab_size=len(tokenizer), embedding_size=16, hidden_size=32, num_hidden_layers=4, num_attention_heads=4,
+        intermediate_size=64, max_position_embeddings=MAX_LENGTH, num_labels=2, id2label={0: "negative", 1: "positive"},
+    )  # fmt: skip
+    randomize(AutoModelForSequenceClassification.from_config(config)).save_pretrained(tmp_path / "albert")
+    tokenizer.save_pretrained(tmp_path / "albert")
+    report = export(
+        tmp_path / "albert", tmp_path / "out", precisions=("fp32", "int8"), sample=sample, max_disagreement=0.9
+    )
+    fp32, int8_variant = report.manifest.variants
+    assert int8_variant.cpu.operators["MatMulIntegerToFloat"] == 4 * 6 + 2  # and its projection, and its pooler
+    once = 3 * 32 * 32 + 32 * 32 + 2 * 32 * 64 + 16 * 32 + 32 * 32
+    assert int8_variant.cpu.weights["int8"] == once
+    sizes = [report.manifest.files[name].bytes for name in (int8_variant.weights[0], fp32.weights[0])]
+    assert sizes[0] < 0.5 * sizes[1]
+
+
 def test_verify_repeats_the_measurement(int8_artifact: Path, sample: Path) -> None:
     done = run("verify", int8_artifact, "--sample", sample)
     assert done.returncode == 0, done.stderr.decode()
@@ -402,3 +461,58 @@ def test_inspect_shows_the_measurement(int8_artifact: Path) -> None:
     assert done.returncode == 0
     shown = " ".join(done.stdout.decode().split())
     assert "unseen texts of sample.jsonl changed" in shown and "MatMulIntegerToFloat" in shown
+
+
+@pytest.fixture(scope="module")
+def cascade_artifact(checkpoint: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small weights in int8 are noisy: a small budget needs fp32 behind it."""
+    path = tmp_path_factory.mktemp("cascade") / "artifact"
+    with pytest.MonkeyPatch.context() as patch:
+        # so small a model may take longer in int8: what a large one takes is not the question here
+        patch.setattr(
+            search, "node_times", lambda model, _: {node.name: TIMES.get(node.op_type, 0) for node in model.graph}
+        )
+        export(checkpoint, path, precisions=("fp32", "int8"), sample=sample, max_disagreement=0.004, int8_for="vnni")
+    return path
+
+
+TIMES = {"MatMul": 40, "Gemm": 40, "MatMulIntegerToFloat": 10}
+
+
+def test_the_manifest_records_what_fp32_answers_again(cascade_artifact: Path) -> None:
+    manifest = open_artifact(cascade_artifact).manifest
+    cascade, fidelity = manifest.cascade, manifest.variants[1].fidelity
+    assert cascade is not None and fidelity is not None
+    assert cascade.stages == ("int8", "fp32") and cascade.thresholds["int8"] > 0
+    assert 0 < cascade.answered["fp32"] < 0.9 and sum(cascade.answered.values()) == pytest.approx(1)
+    assert cascade.changed.changed == fidelity.changed <= 0.004 * fidelity.texts < cascade.changed.alone
+    assert cascade.changed.upper_95 == fidelity.upper_95
+    assert 0 < cascade.score_difference_999 <= cascade.score_difference < 1
+    (chosen,) = [candidate for candidate in manifest.variants[1].search if candidate.chosen]
+    assert chosen.again == cascade.seen_again and chosen.changed <= 0.004
+    assert cascade.thresholds["int8"] in [point.threshold for point in cascade.points]
+
+
+def test_the_record_holds_when_int8_and_fp32_are_run(cascade_artifact: Path, texts: list[str]) -> None:
+    """On other texts too: by the threshold, the answers that int8 keeps are fp32's but for a few."""
+    manifest = open_artifact(cascade_artifact).manifest
+    assert manifest.cascade is not None
+    rows = read_rows(cascade_artifact, texts)
+    trial = Trial(rows, cascade_artifact.resolve())
+    found, wanted = (trial.logits(ir.load(cascade_artifact / variant.cpu.file)) for variant in manifest.variants[::-1])
+    decision = Decision(manifest.activation, manifest.thresholds)
+    again, changed, _ = after_recheck(Answers(wanted, decision), found, manifest.cascade.thresholds["int8"])
+    assert again == pytest.approx(manifest.cascade.answered["fp32"], abs=0.15) and changed < 0.02
+
+
+def read_rows(path: Path, texts: list[str]) -> TokenRows:
+    with onnxpress.load(path, precision="fp32") as classifier:
+        rows: TokenRows = classifier._encoder.encode(texts)
+    return rows
+
+
+def test_what_is_answered_again_is_shown(cascade_artifact: Path) -> None:
+    page = (cascade_artifact / "report.html").read_text(encoding="utf-8")
+    assert "What fp32 answers again" in page and page.count('<path class="curve"') == 3 and "<script" not in page
+    shown = " ".join(run("inspect", cascade_artifact).stdout.decode().split())
+    assert "fp32 answers again what comes from int8 below a margin of" in shown

@@ -1,126 +1,148 @@
-"""An int8 artifact whose close calls are answered by fp32."""
+"""Thresholds: the least that keeps the budget, from the margins and the noise that were seen."""
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-import onnxpress
-from onnxpress.fidelity import Decision
-from onnxpress.manifest import MANIFEST_NAME
-from tests.conftest import edit_json
-
-DECISION = Decision("softmax")
+from onnxpress.fidelity import Answers, Decision
+from onnxpress_export.precision.int8 import fastest_with_recheck
+from onnxpress_export.precision.recheck import after_recheck, keeps_budget, least_threshold, threshold_points
+from tests.export.precision.test_search import Known
 
 
-def with_cascade(source: Path, target: Path, threshold: object, **other: object) -> Path:
-    """A copy of the artifact `source` whose int8 leaves margins below `threshold` to fp32."""
-    cascade = {
-        "stages": ["int8", "fp32"],
-        "thresholds": {"int8": threshold},
-        "answered": {"int8": 0.9, "fp32": 0.1},
-        "changed": {"texts": 350, "changed": 0, "upper_95": 0.009},
-        **other,
-    }
-    shutil.copytree(source, target, dirs_exist_ok=True)
-    edit_json(target / MANIFEST_NAME, lambda manifest: manifest.update(cascade=cascade))
-    return target
-
-
-@pytest.fixture(scope="module")
-def threshold(int8_artifact: Path, texts: list[str]) -> float:
-    """A margin below which about a third of the texts lie."""
-    with onnxpress.load(int8_artifact, precision="int8", recheck=False) as classifier:
-        return float(np.quantile(DECISION.margins(classifier.logits(texts)), 0.33))
-
-
-@pytest.fixture(scope="module")
-def cascade(int8_artifact: Path, threshold: float, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return with_cascade(int8_artifact, tmp_path_factory.mktemp("cascade") / "artifact", threshold)
-
-
-def test_close_calls_have_fp32s_bits_and_all_others_int8s(cascade: Path, threshold: float, texts: list[str]) -> None:
-    with (
-        onnxpress.load(cascade, precision="int8") as both,
-        onnxpress.load(cascade, precision="int8", recheck=False) as quick,
-        onnxpress.load(cascade, precision="fp32") as exact,
-    ):
-        assert (both.stages, quick.stages, exact.stages) == (("int8", "fp32"), ("int8",), ("fp32",))
-        assert both.precision == quick.precision == "int8"
-        found, int8, fp32 = (classifier.logits(texts) for classifier in (both, quick, exact))
-        unsure = DECISION.margins(int8) < threshold
-        assert 0.2 < unsure.mean() < 0.5
-        assert found.tobytes() == np.where(unsure[:, None], fp32, int8).tobytes()
-        different = len(set(texts))
-        assert sum(both.answered.values()) == different
-        assert both.answered["fp32"] == len({text for text, again in zip(texts, unsure, strict=True) if again})
-
-
-@pytest.mark.parametrize("settings", [{}, {"optimize_for": "throughput", "threads": 2}, {"max_texts": 7}])
-def test_an_answer_is_the_same_in_any_company(cascade: Path, texts: list[str], settings: dict[str, object]) -> None:
-    some = texts[:60]
-    with onnxpress.load(cascade, precision="int8", **settings) as classifier:
-        together = classifier.logits(some)
-        assert together.tobytes() == np.concatenate([classifier.logits([text]) for text in some]).tobytes()
-        assert together.tobytes() == classifier.logits(some[::-1])[::-1].tobytes()
-        streamed = np.concatenate(list(classifier.stream_probabilities(iter([some[:9], some[9:]]))))
-        assert streamed.tobytes() == classifier.scores(together).tobytes()
-
-
-def test_services_decide_in_the_same_way(cascade: Path, texts: list[str]) -> None:
-    """Their graph rounds otherwise, so a text at the threshold itself may fall on the other side: labels are compared."""
-    some = texts[:40]
-    with onnxpress.load(cascade, precision="int8") as classifier:
-        mixed = classifier.mixed()
-        assert mixed.stages == ("int8", "fp32")
-        logits = mixed.run(mixed.encode(some))
-        alone = np.concatenate([mixed.run(mixed.encode([text])) for text in some])
-        assert logits.tobytes() == alone.tobytes()
-        assert mixed.answered["fp32"] > 0 and classifier.answered == {"int8": 0, "fp32": 0}
-        with onnxpress.ThreadedClassifier(classifier) as service:
-            labels = [service.classify(text).label for text in some]
-        assert labels == [classifier.labels[index] for index in logits.argmax(axis=1)]
-
-
-def test_windows_of_a_text_are_decided_together(cascade: Path) -> None:
-    long = [" ".join(["good", "film", "bad"] * 150), " ".join(["dull", "star"] * 300)]
-    with onnxpress.load(cascade, precision="int8", long_text="windows") as classifier:
-        assert (
-            classifier.logits(long).tobytes() == np.concatenate([classifier.logits([text]) for text in long]).tobytes()
-        )
-        assert sum(classifier.answered.values()) == 4
+def noisy(
+    decision: Decision, *, labels: int = 3, texts: int = 2_000, strength: float = 0.15
+) -> tuple[Answers, np.ndarray]:
+    generator = np.random.default_rng(8)
+    logits = generator.normal(0, 2, (texts, labels)).astype(np.float32)
+    noise = generator.standard_t(5, logits.shape) * strength
+    return Answers(logits, decision), (logits + noise).astype(np.float32)
 
 
 @pytest.mark.parametrize(
-    ("threshold", "other", "message"),
+    "decision",
     [
-        (-0.1, {}, "must be 0 or more and finite"),
-        ("NaN", {}, "cascade"),
-        (None, {}, "cascade"),
-        (0.1, {"thresholds": {}}, "each stage but the last has a threshold"),
-        (0.1, {"thresholds": {"int8": 0.1, "fp16": 0.2}}, "each stage but the last has a threshold"),
-        (0.1, {"stages": ["int8"]}, "two or more stages"),
-        (0.1, {"stages": ["int8", "int8"]}, "two or more stages"),
-        (0.1, {"stages": ["int8", "fp16"]}, "no variant"),
+        Decision("softmax"),
+        Decision("sigmoid"),
+        Decision("sigmoid", (0.9, 0.2, 0.5)),
+        Decision("softmax", (0.6, 0.6, 0.6)),
     ],
 )
-def test_a_cascade_that_makes_no_sense_is_refused(
-    int8_artifact: Path, tmp_path: Path, threshold: object, other: dict[str, object], message: str
-) -> None:
-    with pytest.raises(onnxpress.ArtifactSchemaError, match=message):
-        onnxpress.load(with_cascade(int8_artifact, tmp_path / "artifact", threshold, **other))
+@pytest.mark.parametrize("budget", [0.0, 0.002, 0.01])
+def test_the_least_threshold_keeps_the_budget(decision: Decision, budget: float) -> None:
+    answers, logits = noisy(decision)
+    assert answers.changed(logits).mean() > 0.03
+    found = least_threshold(answers, logits, budget=budget, unseen=5_000)
+    again, changed, expected = after_recheck(answers, logits, found)
+    assert keeps_budget(changed, expected, budget=budget, unseen=5_000) and 0 < again < 0.9
+    less = after_recheck(answers, logits, found * 0.98)
+    assert not keeps_budget(*less[1:], budget=budget, unseen=5_000) and less[0] <= again
 
 
-def test_an_artifact_without_a_cascade_loads_as_before(int8_artifact: Path, tmp_path: Path) -> None:
-    shutil.copytree(int8_artifact, tmp_path / "artifact")
-    edit_json(tmp_path / "artifact" / MANIFEST_NAME, lambda manifest: manifest.pop("cascade", None))
-    with onnxpress.load(tmp_path / "artifact", precision="int8") as classifier:
-        assert classifier.stages == ("int8",)
+def test_what_is_expected_beyond_a_threshold_is_what_new_noise_changes() -> None:
+    answers, logits = noisy(Decision("softmax"))
+    generator = np.random.default_rng(9)
+    for threshold in (0.2, 0.5):
+        shares = []
+        for _ in range(30):
+            fresh = (answers.logits + generator.standard_t(5, logits.shape) * 0.15).astype(np.float32)
+            shares.append(after_recheck(answers, fresh, threshold)[1])
+        assert after_recheck(answers, logits, threshold)[2] == pytest.approx(np.mean(shares), rel=0.35)
 
 
-def test_recheck_must_be_a_choice(int8_artifact: Path) -> None:
-    with pytest.raises(onnxpress.ConfigError, match="recheck"):
-        onnxpress.load(int8_artifact, recheck="yes")  # type: ignore[arg-type]
+def test_where_the_budget_is_kept_anyway_nothing_is_answered_again() -> None:
+    answers, logits = noisy(Decision("softmax"), strength=0.001)
+    assert least_threshold(answers, logits, budget=0.05, unseen=1_000) == 0.0
+    assert least_threshold(answers, logits, budget=0.05, unseen=1_000, at_least=0.3) == 0.3
+    assert after_recheck(answers, logits, 0.0)[0] == 0
+
+
+def test_points_show_what_other_thresholds_would_do() -> None:
+    answers, logits = noisy(Decision("softmax"))
+    points = threshold_points(answers, logits, 0.4, lambda share: 0.4 + share)
+    assert [point.threshold for point in points] == sorted(point.threshold for point in points)
+    assert points[0].threshold == 0 and 0.4 in [point.threshold for point in points]
+    for one, other in pairwise(points):
+        assert one.again <= other.again and one.changed >= other.changed and one.expected >= other.expected
+        assert one.speed >= other.speed
+    assert points[0].speed == 2.5
+
+
+class Rechecked(Known):
+    """A search of which the noise and the time of each mix are known."""
+
+    def __init__(self, strengths: tuple[float, ...], times: tuple[float, ...]) -> None:
+        super().__init__({}, budget=0.01)
+        self.strengths, self.times, self.ran = strengths, times, list[int]()
+
+    def _run(self, plan: object, trial: object) -> tuple[np.ndarray, float]:
+        raised = sum(level == "fp32" for level in plan.mix.values())  # type: ignore[attr-defined]
+        self.ran.append(raised)
+        return noisy(Decision("softmax"), strength=self.strengths[raised])[1], self.times[raised]
+
+
+def test_mix_and_threshold_are_searched_together() -> None:
+    answers = noisy(Decision("softmax"))[0]
+    search = Rechecked((0.3, 0.05, 0.04, 0.03, 0.0), (0.35, 0.38, 0.5, 0.8, 1.0))
+    found = search.with_recheck(search._trial, answers, unseen=2_000)
+    assert found.index == 1 and found.within and search.ran == [0, 1]  # of which few are answered again
+    chosen, other = found.candidates[0], found.candidates[1]
+    assert (
+        chosen.chosen
+        and not other.chosen
+        and chosen.time == pytest.approx(0.38 + chosen.again)
+        and chosen.time < other.time
+    )
+    assert found.points and found.threshold > 0
+
+
+def test_mixes_that_take_longer_alone_than_the_best_end_the_search() -> None:
+    answers = noisy(Decision("softmax"))[0]
+    search = Rechecked((0.3, 0.2, 0.15, 0.1, 0.0), (0.35, 0.4, 0.95, 0.97, 1.0))
+    found = search.with_recheck(search._trial, answers, unseen=2_000)
+    assert search.ran == [0, 1, 2] and found.index < 2 and found.candidates[-1].time > 0.95
+
+
+def test_where_few_are_answered_again_no_other_mix_is_measured() -> None:
+    answers = noisy(Decision("softmax"))[0]
+    search = Rechecked((0.02, 0, 0, 0, 0), (0.35, 0.4, 0.5, 0.8, 1.0))
+    found = search.with_recheck(search._trial, answers, unseen=2_000)
+    assert (found.index, search.ran) == (0, [0]) and found.candidates[0].again < 0.03
+
+
+def test_after_a_failure_more_is_answered_again() -> None:
+    answers = noisy(Decision("softmax"))[0]
+    sure = Rechecked((0.001, 0, 0, 0, 0), (0.35, 0.4, 0.5, 0.8, 1.0))
+    failed = fastest_with_recheck(sure, sure._trial, answers, 2_000, None)
+    assert failed.threshold == 0
+    again = fastest_with_recheck(sure, sure._trial, answers, 2_000, failed)
+    assert again.threshold > 0 and again.candidates[0].again == pytest.approx(0.01, abs=0.005)
+    third = fastest_with_recheck(sure, sure._trial, answers, 2_000, again)
+    assert third.threshold > 1.2 * again.threshold
+
+
+def test_what_overflows_has_no_threshold() -> None:
+    answers, logits = noisy(Decision("softmax"))
+    logits[3] = np.nan
+    assert least_threshold(answers, logits, budget=0.01, unseen=1_000) == 0.0
+    assert not keeps_budget(*after_recheck(answers, logits, 0.0)[1:], budget=0.01, unseen=1_000)
+
+
+def test_slower_than_fp32_is_no_mix() -> None:
+    answers = noisy(Decision("softmax"))[0]
+    search = Rechecked((3.0, 3.0, 3.0, 3.0, 0.0), (0.9, 0.95, 0.96, 0.97, 1.0))
+    assert not search.with_recheck(search._trial, answers, unseen=2_000).within
+    slow = Rechecked((0.001, 0, 0, 0, 0), (1.2, 1.2, 1.2, 1.2, 1.0))  # but it is smaller, and asks nobody
+    found = slow.with_recheck(slow._trial, answers, unseen=2_000)
+    assert found.within and found.threshold == 0
+
+
+def test_where_answering_again_takes_too_long_int8_keeps_the_budget_alone() -> None:
+    answers = noisy(Decision("softmax"))[0]
+    slow = Rechecked((0.5, 0.5, 0.5, 0.0, 0.0), (0.9, 0.95, 0.96, 0.97, 1.0))
+    slow.changed = {0: 0.1, 1: 0.1, 2: 0.1, 3: 0.0, 4: 0.0}
+    found = fastest_with_recheck(slow, slow._trial, answers, 2_000, None)
+    assert (found.within, found.index, found.threshold) == (True, 3, 0)
