@@ -31,6 +31,7 @@ from onnxpress.predictions import (
 )
 from onnxpress.runner import Runner
 from onnxpress.settings import Settings
+from onnxpress.system import pin_thread
 
 __all__ = ["Classifier"]
 
@@ -367,4 +368,4 @@ def _pool(workers: int, affinity: Sequence[int] | None) -> ThreadPoolExecutor:
     if affinity is None:
         return ThreadPoolExecutor(workers, "onnxpress")
     cpus = iter(affinity[:: len(affinity) // workers])
-    return ThreadPoolExecutor(workers, "onnxpress", initializer=lambda: os.sched_setaffinity(0, {next(cpus)}))
+    return ThreadPoolExecutor(workers, "onnxpress", initializer=lambda: pin_thread(next(cpus)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from functools import cache, partial
 from os import PathLike
@@ -25,6 +24,7 @@ from onnxpress.optimized import find_optimized
 from onnxpress.runner import EqualLengths, PackedRows, PaddedBuckets, Runner
 from onnxpress.session import Device, Session, resolve_device
 from onnxpress.settings import CudaSettings, LongText, OptimizeFor, Pooling, Settings
+from onnxpress.system import can_pin, thread_cpus
 from onnxpress.tuning import find_tuning
 from onnxpress.worker_sessions import WorkerSessions, affinity_of
 
@@ -183,11 +183,11 @@ def _warm_up(session: Session | WorkerSessions, artifact: Artifact) -> None:
 def _check_affinity(affinity: Sequence[int] | None, threads: int) -> None:
     if affinity is None:
         return
-    if not hasattr(os, "sched_setaffinity"):
+    if not can_pin():
         raise ConfigError("affinity can be set on Linux only; leave it out")
     if len(affinity) != threads or len(set(affinity)) < threads:
         raise ConfigError(f"affinity must name a CPU of its own for each of {threads} threads, got {list(affinity)}")
-    if foreign := sorted(set(affinity) - os.sched_getaffinity(0)):
+    if foreign := sorted(set(affinity) - (thread_cpus() or set())):
         raise ConfigError(f"affinity names CPU {foreign[0]}, which this process may not use")
 
 
