@@ -20,7 +20,7 @@ from onnxpress.machine import describe_machine
 from onnxpress.session import Device
 from onnxpress_bench.cuda.measure import SHAPES, measure
 from onnxpress_bench.cuda.model import ids_of, make_checkpoint, text_of
-from onnxpress_bench.cuda.result import CudaResult, TestOutcome, read_result, table, write_result
+from onnxpress_bench.cuda.result import CudaResult, Outcome, read_result, table, write_result
 
 _REHEARSAL = "CPU, a rehearsal"
 _SAMPLE = 400
@@ -76,7 +76,7 @@ def _checked(
     )
 
 
-def _tested(tests: Path, device: Device, report: Path) -> list[TestOutcome]:
+def _tested(tests: Path, device: Device, report: Path) -> list[Outcome]:
     _say("running the tests marked cuda")
     command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", f"--junitxml={report}", str(tests)]
     environment = {**os.environ, "ONNXPRESS_CUDA_DEVICE": device}
@@ -88,7 +88,7 @@ def _tested(tests: Path, device: Device, report: Path) -> list[TestOutcome]:
         found = next((child for child in case if child.tag in ("failure", "error", "skipped")), None)
         kind = "passed" if found is None else "skipped" if found.tag == "skipped" else "failed"
         reason = "" if found is None else " ".join(found.get("message", "").split())[:160]
-        outcomes.append(TestOutcome(name=case.get("name", "?"), outcome=kind, reason=reason))
+        outcomes.append(Outcome(name=case.get("name", "?"), outcome=kind, reason=reason))
     return outcomes
 
 

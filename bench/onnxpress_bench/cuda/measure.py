@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -158,7 +160,8 @@ def _torch(checkpoint: Path, device: Device, *, compiled: bool) -> Prepare:
 def _plain(checkpoint: Path, path: Path, device: Device) -> Prepare:
     import onnxruntime
 
-    prepare_onnx(str(checkpoint), path)
+    with redirect_stdout(sys.stderr):  # torch's exporter tells its steps
+        prepare_onnx(str(checkpoint), path)
     session = onnxruntime.InferenceSession(path, providers=[PROVIDERS[device]])
     if session.get_providers()[0] != PROVIDERS[device]:
         raise RuntimeError(f"onnxruntime did not start {PROVIDERS[device]}")

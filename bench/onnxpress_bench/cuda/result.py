@@ -9,10 +9,10 @@ import msgspec
 from onnxpress.errors import ConfigError
 from onnxpress.machine import Machine
 
-__all__ = ["CudaResult", "Speed", "TestOutcome", "read_result", "table", "write_result"]
+__all__ = ["CudaResult", "Outcome", "Speed", "read_result", "table", "write_result"]
 
 
-class TestOutcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One test: "passed", "failed" or "skipped", and why it did not pass."""
 
     name: str
@@ -57,7 +57,7 @@ class CudaResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     created: str
     machine: Machine
     model: str
-    tests: tuple[TestOutcome, ...]
+    tests: tuple[Outcome, ...]
     speeds: tuple[Speed, ...]
 
 
