@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-network test-emulated test-pythons lint format wheels clean
+.PHONY: demo test test-slow test-network test-emulated test-pythons check-cuda lint format wheels clean
 
 demo: $(READY)
 	$(BIN)/onnxpress demo
@@ -34,6 +34,20 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# For a machine with a GPU and no network: WHEELS is a folder with this project's wheel and all that it needs
+# (pip wheel -w FOLDER '.[gpu,export,bench,dev]' where there is a network). Without it, .venv is used.
+# DEVICE=cpu rehearses all but the device.
+DEVICE ?= cuda
+OUTPUT ?= cuda.json
+check-cuda: CHECK := $(if $(WHEELS),.venv-cuda,$(VENV))/bin/python
+check-cuda: $(if $(WHEELS),.venv-cuda/.ready,$(READY))
+	$(CHECK) -m onnxpress_bench.cuda --device $(DEVICE) --output $(OUTPUT) --tests tests/cuda $(ARGUMENTS)
+
+.venv-cuda/.ready:
+	$(PYTHON) -m venv .venv-cuda
+	.venv-cuda/bin/python -m pip install --quiet --no-index --find-links $(WHEELS) 'onnxpress[$(if $(filter cpu,$(DEVICE)),cpu,gpu),export,bench,dev]'
+	touch $@
 
 # A wheel and an sdist in dist/, the same bytes every time, with their hashes.
 wheels: BUILD := .venv-build/bin

@@ -7,9 +7,10 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from onnxpress.system import open_without_waiting, user_id
+
 __all__ = ["owned_by_us", "read_beside"]
 
-_WITHOUT_WAITING: Final[int] = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _MAX_BYTES: Final = 2**20
 
 
@@ -24,7 +25,7 @@ def read_beside(path: Path, artifact: Path) -> bytes | None:
         ValueError: It is larger than any such file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | _WITHOUT_WAITING)
+        descriptor = open_without_waiting(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     with os.fdopen(descriptor, "rb", buffering=0) as file:
@@ -41,6 +42,4 @@ def owned_by_us(found: os.stat_result, artifact: Path) -> bool:
 
     Where everyone may write beside the artifact, as in /tmp, it could be anyone's.
     """
-    if not hasattr(os, "geteuid"):
-        return True
-    return found.st_uid in (artifact.stat().st_uid, os.geteuid(), 0)
+    return (user := user_id()) is None or found.st_uid in (artifact.stat().st_uid, user, 0)

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from onnxpress.system import kernel_file
+
 __all__ = ["cpu_identity", "cpu_model"]
 
 _CPUINFO: Final = Path("/proc/cpuinfo")
@@ -63,10 +65,7 @@ def _core(text: str) -> list[tuple[str, str]]:
 
 @cache
 def _cpuinfo() -> str:
-    try:
-        return _CPUINFO.read_text(errors="replace")
-    except OSError:
-        return ""
+    return kernel_file(_CPUINFO)
 
 
 def _brand_of_macos() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -28,6 +27,7 @@ from onnxpress.opening import Opening
 from onnxpress.runner import Runner
 from onnxpress.session import Device, resolve_device
 from onnxpress.settings import CudaSettings, LongText, OptimizeFor, Pooling, Settings
+from onnxpress.system import can_pin, thread_cpus
 from onnxpress.tuning import find_tuning
 
 __all__ = ["load", "share_cpus"]
@@ -232,11 +232,11 @@ def _on_cuda(settings: Settings) -> bool:
 def _check_affinity(affinity: Sequence[int] | None, threads: int) -> None:
     if affinity is None:
         return
-    if not hasattr(os, "sched_setaffinity"):
+    if not can_pin():
         raise ConfigError("affinity can be set on Linux only; leave it out")
     if len(affinity) != threads or len(set(affinity)) < threads:
         raise ConfigError(f"affinity must name a CPU of its own for each of {threads} threads, got {list(affinity)}")
-    if foreign := sorted(set(affinity) - os.sched_getaffinity(0)):
+    if foreign := sorted(set(affinity) - (thread_cpus() or set())):
         raise ConfigError(f"affinity names CPU {foreign[0]}, which this process may not use")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Sequence
 from typing import Final
@@ -15,6 +14,7 @@ from onnxpress.cpu_name import cpu_model
 from onnxpress.errors import DeviceUnavailableError
 from onnxpress.int8_sums import WEIGHT_LIMITS, sums_are_exact
 from onnxpress.manifest import Target
+from onnxpress.system import load_average
 
 __all__ = ["Machine", "cpu_model", "describe_machine", "int8_target", "saturates", "vector_extensions"]
 
@@ -57,7 +57,7 @@ def describe_machine() -> Machine:
         cpu=cpu_model(),
         cpus=available_cpus(),
         simd=vector_extensions(),
-        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
+        load=load_average(),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         versions={package: found for package in _PACKAGES if (found := _version(package))},

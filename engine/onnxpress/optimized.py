@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from filecmp import cmp
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 import msgspec
@@ -144,13 +143,13 @@ def _save(artifact: Artifact, variant: Variant, graph: Graph, folder: Path, weig
         options.add_session_config_entry(key, value)
     content = artifact.read_graph(graph.file, variant.weights)
     try:
-        import_onnxruntime().InferenceSession(
+        session = import_onnxruntime().InferenceSession(
             content, options, providers=[PROVIDERS["cpu"]], disabled_optimizers=DISABLED_OPTIMIZERS["cpu"]
         )
     except Exception as error:  # onnxruntime's errors share no public base class
         reason = " ".join(str(error).split())
         raise ArtifactError(source / graph.file, f"ONNX Runtime cannot save what it makes of it ({reason}).") from error
-    _require_equal_answers(content, artifact, variant, folder / graph.file)
+    _require_equal_answers(session, artifact, variant, graph, folder)
 
 
 def _may_lay_out() -> bool:
@@ -159,16 +158,22 @@ def _may_lay_out() -> bool:
     return found is not None and (int(found[1]), int(found[2])) >= _LAYS_OUT
 
 
-def _require_equal_answers(content: bytes, artifact: Artifact, variant: Variant, saved_file: Path) -> None:
-    opened = partial(Session, device="cpu", threads=1, spinning=False, saturates=saturates(variant.target))
-    session = opened(content, artifact.path.resolve())
-    saved = opened(saved_file.read_bytes(), saved_file.parent, optimized=True)
+def _require_equal_answers(session: Any, artifact: Artifact, variant: Variant, graph: Graph, folder: Path) -> None:
+    saved = Session(
+        (folder / graph.file).read_bytes(),
+        folder,
+        device="cpu",
+        threads=1,
+        spinning=False,
+        saturates=saturates(variant.target),
+        optimized=True,
+    )
     tokens = min(_CHECKED_TOKENS, artifact.manifest.max_length)
     inputs = {name: np.zeros((2, tokens), dtype=np.int64) for name in saved.input_names}
     if (mask := inputs.get("attention_mask")) is not None:
         mask[0], mask[1, : (tokens + 1) // 2] = 1, 1
-    if session.run(inputs).tobytes() != saved.run(inputs).tobytes():
-        raise CheckFailedError(f"{saved_file.name}: what ONNX Runtime saved answers otherwise; it is not kept.")
+    if session.run(("logits",), inputs)[0].tobytes() != saved.run(inputs).tobytes():
+        raise CheckFailedError(f"{graph.file}: what ONNX Runtime saved answers otherwise; it is not kept.")
 
 
 def _publish(new: Path, target: Path, *, retired: Path) -> None:

@@ -19,6 +19,7 @@ from onnxpress.cpu import available_cpus
 from onnxpress.encoder import Text
 from onnxpress.errors import ConfigError
 from onnxpress.local_key import local_key
+from onnxpress.system import replace_file
 
 __all__ = ["Measured", "Tuning", "find_tuning", "tune", "tuning_path", "write_tuning"]
 
@@ -100,7 +101,7 @@ def write_tuning(artifact: Path, tuning: Tuning) -> Path:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(new, path)
+        replace_file(new, path)
     except BaseException:
         new.unlink(missing_ok=True)
         raise

@@ -6,7 +6,6 @@ compute on seven, whatever was asked for. Four sessions have sixteen.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.session import Session
+from onnxpress.system import thread_cpus
 
 __all__ = ["WorkerSessions", "affinity_of"]
 
@@ -69,7 +69,7 @@ class WorkerSessions:
         """The place of the session whose threads lie beside this thread, when this is pinned to a caller's CPU."""
         place: int | None = getattr(self._thread, "place", None)
         if place is None:
-            cpus = os.sched_getaffinity(0) if self._callers else set()
+            cpus = (thread_cpus() or ()) if self._callers else ()
             place = self._thread.place = self._callers.get(min(cpus), 0) if len(cpus) == 1 else 0
         return place
 

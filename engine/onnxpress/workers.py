@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +9,8 @@ from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final, TypeVar, cast
+
+from onnxpress.system import pin_thread
 
 __all__ = ["Workers"]
 
@@ -32,9 +33,7 @@ class Workers:
             self._pool = ThreadPoolExecutor(threads, "onnxpress")
         else:
             cpus = iter(affinity[:: len(affinity) // threads])
-            self._pool = ThreadPoolExecutor(
-                threads, "onnxpress", initializer=lambda: os.sched_setaffinity(0, {next(cpus)})
-            )
+            self._pool = ThreadPoolExecutor(threads, "onnxpress", initializer=lambda: pin_thread(next(cpus)))
         self._waiting: list[tuple[int, int, Future[None], Callable[[], None]]] = []
         self._lock = threading.Lock()
         self._numbers = count()

@@ -99,7 +99,7 @@ def test_answers_are_the_same(version: str, wheel: Path, artifact: Path, texts: 
     np.testing.assert_allclose(found["logits"], wanted, rtol=0, atol=1e-6)  # numpy of another version casts alike
     assert found["threaded"] == found["asynchronous"] == labels
 
-    (tmp_path / "texts.txt").write_text("\n".join(texts[:20]))
-    run("-m", "onnxpress", "score", artifact, "texts.txt", "scored.parquet")
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[:20]))
+    run("-m", "onnxpress", "score", artifact, "texts.jsonl", "scored.parquet")
     answers = [json.loads(line) for line in run("-m", "onnxpress", "predict", artifact, *texts[:20]).splitlines()]
     assert (tmp_path / "scored.parquet").is_file() and [answer["label"] for answer in answers] == labels

@@ -14,11 +14,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 FLOOR = EXTRAS["cpu"][0].partition(">=")[2]
+PAGE = (ROOT / "docs/machines.md").read_text()
 
 
-def test_both_wheels_have_the_same_floor() -> None:
-    assert EXTRAS["gpu"] == [f"onnxruntime-gpu>={FLOOR}"]
-    assert re.fullmatch(r"1\.\d+", FLOOR)
+def test_the_page_names_the_floor() -> None:
+    assert EXTRAS["cpu"] == [f"onnxruntime>={FLOOR}"]
+    assert re.fullmatch(r"1\.\d+", FLOOR) and f"**onnxruntime** {FLOOR} or newer" in PAGE
+    (gpu,) = EXTRAS["gpu"]
+    assert gpu.replace(">=", " ") in PAGE
 
 
 @pytest.mark.slow

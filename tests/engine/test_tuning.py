@@ -143,7 +143,7 @@ def test_what_is_no_small_file_is_no_tuning(own: Path, kind: str, monkeypatch: p
         path.write_bytes(path.read_bytes() + b" " * 2**20)
     elif kind == "unreadable":
         path.touch()
-        monkeypatch.setattr("onnxpress.beside.os.open", forbid)
+        monkeypatch.setattr("onnxpress.beside.open_without_waiting", forbid)
     else:
         path.symlink_to({"loop": path, "dangling": own / "nowhere", "device": "/dev/zero"}[kind])
     require_ignored(own)
