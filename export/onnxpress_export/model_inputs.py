@@ -22,8 +22,8 @@ def ending_token(model: PreTrainedModel) -> int | None:
     Encoder-decoders (BART, T5) answer at their eos token, and have no answer to a row without one.
     """
     config: Any = model.config
-    end = config.eos_token_id
-    pools = bool(config.is_encoder_decoder) and hasattr(model, "classification_head")
+    end = getattr(config, "eos_token_id", None)
+    pools = bool(getattr(config, "is_encoder_decoder", False)) and hasattr(model, "classification_head")
     if not pools or end is None:
         return None
     return int(end[0] if isinstance(end, (list, tuple)) else end)
@@ -39,7 +39,7 @@ def attention_heads(model: PreTrainedModel) -> int:
 def layer_count(model: PreTrainedModel) -> int:
     """Layers as the configuration counts them; an encoder's and a decoder's together."""
     config: Any = model.config.get_text_config()
-    if config.is_encoder_decoder:
+    if getattr(config, "is_encoder_decoder", False):
         both = [getattr(config, name, None) for name in ("encoder_layers", "decoder_layers")]
         if all(isinstance(count, int) for count in both):
             return sum(count for count in both if count)

@@ -90,8 +90,7 @@ def _random_row(checkpoint: Checkpoint, length: int, _: bool, generator: np.rand
     tokens = generator.choice(ordinary_tokens(checkpoint.model, checkpoint.tokenizer), length)
     if (end := ending_token(checkpoint.model)) is not None:
         tokens[-1] = end
-    types = getattr(checkpoint.model.config, "type_vocab_size", 1) or 1
-    return tokens.tolist(), generator.integers(0, types, length).tolist()
+    return tokens.tolist(), generator.integers(0, _token_types(checkpoint), length).tolist()
 
 
 def _text_row(checkpoint: Checkpoint, length: int, is_pair: bool, generator: np.random.Generator) -> _Row:
@@ -103,9 +102,16 @@ def _text_row(checkpoint: Checkpoint, length: int, is_pair: bool, generator: np.
     start, count = int(generator.integers(0, len(_texts()))), max(2, length // 2)
     words = [_texts()[(start + index) % len(_texts())] for index in range(count)]
     texts = (" ".join(words[::2]), " ".join(words[1::2])) if is_pair else (" ".join(words),)
-    encoded = tokenizer(*texts, truncation=True, max_length=length, add_special_tokens=True)
+    encoded = tokenizer(*texts, truncation=True, max_length=length)
     ids: list[int] = encoded["input_ids"]
-    return ids, encoded.get("token_type_ids", [0] * len(ids))
+    kinds: list[int] = encoded.get("token_type_ids", [0] * len(ids))
+    if is_pair and "token_type_ids" in checkpoint.input_names and max(kinds) >= _token_types(checkpoint):
+        return _text_row(checkpoint, length, False, generator)  # torch itself takes no pair
+    return ids, kinds
+
+
+def _token_types(checkpoint: Checkpoint) -> int:
+    return getattr(checkpoint.model.config, "type_vocab_size", 1) or 1
 
 
 @cache

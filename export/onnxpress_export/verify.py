@@ -19,7 +19,7 @@ from onnxpress.manifest import Parity, ProblemType
 from onnxpress.session import DISABLED_OPTIMIZERS, Session, session_options
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.graph_census import attention_count, operator_counts
-from onnxpress_export.model_inputs import attention_heads
+from onnxpress_export.model_inputs import attention_heads, ending_token
 from onnxpress_export.parity_rows import parity_cases, parity_inputs
 from onnxpress_export.reference import fresh
 
@@ -169,10 +169,19 @@ def _portable_runner(graph: Path) -> _Runner:
 
 def torch_logits(checkpoint: Checkpoint, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
     """What torch as loaded gives for `inputs`, int64 [rows, sequence] by name: float32 [rows, labels]."""
-    with torch.no_grad():
-        tensors: dict[str, Any] = {name: torch.from_numpy(inputs[name]) for name in checkpoint.input_names}
-        logits: NDArray[np.float32] = fresh(checkpoint.model)(**tensors).logits.numpy()
+    logits = np.empty((len(inputs["input_ids"]), len(checkpoint.labels)), dtype=np.float32)
+    for rows in _answered_together(checkpoint, inputs["input_ids"]):
+        tensors: dict[str, Any] = {name: torch.from_numpy(inputs[name][rows]) for name in checkpoint.input_names}
+        with torch.no_grad():
+            logits[rows] = fresh(checkpoint.model)(**tensors).logits.numpy()
     return logits
+
+
+def _answered_together(checkpoint: Checkpoint, ids: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """All rows, or those with as many eos tokens each, where the model takes no others in one batch."""
+    end = ending_token(checkpoint.model)
+    counts = np.zeros(len(ids)) if end is None else (ids == end).sum(1)
+    return [np.flatnonzero(counts == count) for count in np.unique(counts)]
 
 
 def _difference(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
