@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from onnxpress_export.attention import captured_attention, promised_attentions
+from onnxpress_export.conv1d import conv1d_as_matmul
 from onnxpress_export.eos_pooling import traceable_eos_pooling
 from onnxpress_export.model_inputs import example_inputs
 from onnxpress_export.settled import settled
@@ -51,7 +52,7 @@ def trace(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
 
 
 def _trace(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
-    with _quiet(), torch.no_grad(), traceable_eos_pooling(model):
+    with _quiet(), torch.no_grad(), traceable_eos_pooling(model), conv1d_as_matmul():
         program = torch.onnx.export(
             _Logits(model, input_names).eval(),
             _example_inputs(model, input_names),

@@ -47,8 +47,11 @@ def layer_count(model: PreTrainedModel) -> int:
 
 
 def vocabulary_size(model: PreTrainedModel) -> int:
-    """Tokens that `model` embeds."""
-    embeddings: Any = model.get_input_embeddings()
+    """Tokens that `model` embeds; 128 for one that hashes characters, and so takes any."""
+    try:
+        embeddings: Any = model.get_input_embeddings()
+    except NotImplementedError:
+        return 128
     return int(embeddings.weight.shape[0])
 
 

@@ -64,6 +64,11 @@ _OWN: dict[str, dict[str, Any]] = {
     "roc_bert": {"pronunciation_vocab_size": 8, "shape_vocab_size": 8, "pronunciation_embed_dim": 8,
                  "shape_embed_dim": 8, "enable_pronunciation": True, "enable_shape": True},
     "squeezebert": {"embedding_size": _WIDTH},
+    "t5": {"decoder_start_token_id": 0},
+    "mt5": {"decoder_start_token_id": 0},
+    "umt5": {"decoder_start_token_id": 0},
+    "axk1": {"num_key_value_heads": _HEADS},
+    "axk2": {"num_key_value_heads": _HEADS},
     "xlm": {"n_langs": 1},
     "xlm-roberta-xl": {},
     "xmod": {"languages": ["en"], "default_language": "en"},
@@ -83,23 +88,23 @@ def tiny_classifier(model_type: str, vocabulary: int) -> PreTrainedModel:
     """A two-layer classifier with three labels, random and seeded. Raises what transformers raises."""
     torch.manual_seed(7)
     kind: Any = CONFIG_MAPPING[model_type]
-    config = kind(num_labels=3, **_settings(kind(), model_type, vocabulary))
+    config = kind(num_labels=3, **(_settings(kind(), vocabulary) | _OWN.get(model_type, {})))
     model = AutoModelForSequenceClassification.from_config(config)
     return _large_weights(model).eval()
 
 
-def _settings(default: Any, model_type: str, vocabulary: int) -> dict[str, Any]:
+def _settings(default: Any, vocabulary: int) -> dict[str, Any]:
     held = {*default.to_dict(), *getattr(default, "attribute_map", {})}
     settings = {name: value for name, value in {"vocab_size": vocabulary, **_SIZES}.items() if name in held}
     for name, nested in default.to_dict().items():
         if name.endswith("_config") and isinstance(nested, dict):
-            settings[name] = _settings(getattr(default, name), model_type, vocabulary)
+            settings[name] = _settings(getattr(default, name), vocabulary)
     if isinstance(types := getattr(default, "layer_types", None), list) and types:
         kinds = list(dict.fromkeys(types))
         settings["layer_types"] = [kinds[index % len(kinds)] for index in range(_LAYERS)]
     if isinstance(getattr(default, "mlp_layer_types", None), list):
         settings["mlp_layer_types"] = ["dense", "sparse"]
-    return {**settings, **{name: value for name, value in _OWN.get(model_type, {}).items() if name in held}}
+    return settings
 
 
 def _large_weights(model: PreTrainedModel) -> PreTrainedModel:

@@ -29,7 +29,8 @@ def captured_attention(model: PreTrainedModel) -> Iterator[None]:
 
     Afterwards `model` computes its attention as before.
     """
-    default = interface.captured if model._supports_attention_backend else sdpa.captured
+    asks = model._supports_attention_backend or model._can_set_attn_implementation()
+    default = interface.captured if asks else sdpa.captured
     with _BY_MODEL_TYPE.get(model.config.model_type, default)(model):
         yield
 
