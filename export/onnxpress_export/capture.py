@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from onnxpress_export.attention import captured_attention, promised_attentions
 from onnxpress_export.conv1d import conv1d_as_matmul
 from onnxpress_export.eos_pooling import traceable_eos_pooling
+from onnxpress_export.experts import dense_experts
 from onnxpress_export.model_inputs import example_inputs
 from onnxpress_export.settled import settled
 
@@ -52,7 +53,7 @@ def trace(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
 
 
 def _trace(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
-    with _quiet(), torch.no_grad(), traceable_eos_pooling(model), conv1d_as_matmul():
+    with _quiet(), torch.no_grad(), traceable_eos_pooling(model), conv1d_as_matmul(), dense_experts(model):
         program = torch.onnx.export(
             _Logits(model, input_names).eval(),
             _example_inputs(model, input_names),
@@ -93,9 +94,9 @@ def _example_inputs(model: PreTrainedModel, input_names: Sequence[str]) -> tuple
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep torch's exporter from warning about its own internals and about optional packages."""
-    logger = logging.getLogger("torch.onnx")
+    logger = logging.getLogger("torch")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
