@@ -103,4 +103,5 @@ def test_an_export_ends_with_the_name_of_such_an_argument(
     with pytest.raises(onnxpress.CheckpointError, match=r"\(bert\) takes temperature, .* --allow-unfused"):
         export(checkpoint, tmp_path / "artifact")
     assert not (tmp_path / "artifact").exists()
-    assert export(checkpoint, tmp_path / "artifact", allow_unfused=True).manifest.provenance.unfused_attentions == 2
+    report = export(checkpoint, tmp_path / "artifact", allow_unfused=True)
+    assert report.manifest.variants[0].cpu.rewrites["fuse_written_attention"] == 2

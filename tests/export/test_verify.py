@@ -12,7 +12,7 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
-from onnxpress_export import classifier_graph, export
+from onnxpress_export import classifier_graph, export, exporter
 from onnxpress_export.graph_census import attention_count
 from onnxpress_export.verify import ParityError, UnfusedAttentionError, check_fusion
 
@@ -82,10 +82,13 @@ def test_eager_attention_needs_the_flag_and_is_exact(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("onnxpress_export.capture.captured_attention", lambda _: nullcontext())
+    monkeypatch.setattr(exporter, "COMMON", {})
     with pytest.raises(UnfusedAttentionError, match=r"0 of 2 .* --allow-unfused"):
         export(checkpoint, tmp_path / "artifact")
     report = export(checkpoint, tmp_path / "artifact", allow_unfused=True)
     assert attention_count(report.session_operators) == 0
+    assert report.manifest.provenance.unfused_attentions == 2
+    assert "2 of 2 attentions of BertForSequenceClassification are not fused" in report.manifest.provenance.notes[0]
     assert report.manifest.variants[0].parity.max_difference <= 1e-4
 
 
