@@ -27,10 +27,12 @@ def dense_experts(model: torch.nn.Module) -> Iterator[None]:
         yield
 
 
-def _forward(
-    module: Any, hidden_states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
-) -> torch.Tensor:
-    """[tokens, features] to the same, from the `top_k_index` and `top_k_weights` of each token, [tokens, chosen]."""
+def _forward(module: Any, **arguments: torch.Tensor) -> torch.Tensor:
+    """Hidden states, [tokens, features], to the same, by each token's experts and their weights, [tokens, chosen].
+
+    The arguments come in this order, and have other names in each architecture.
+    """
+    hidden_states, top_k_index, top_k_weights = arguments.values()
     experts = torch.arange(module.down_proj.shape[0])
     chosen = (top_k_index[..., None] == experts).to(top_k_weights.dtype)
     weights = (chosen * top_k_weights[..., None]).sum(1)  # [tokens, experts]

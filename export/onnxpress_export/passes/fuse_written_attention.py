@@ -171,9 +171,10 @@ def _rows(value: ir.Value) -> ir.Value | None:
             return None
         apart = add_node("Transpose", [value], f"{value.name}_tokens", perm=_HEADS_FIRST)
         apart.type, apart.shape = value.type, ir.Shape([value.shape[axis] for axis in _HEADS_FIRST])
-    if apart.shape is None or not all(isinstance(size, int) for size in apart.shape[2:]):
+    sizes = [] if apart.shape is None else [size for size in apart.shape[2:] if isinstance(size, int)]
+    if apart.shape is None or len(sizes) != 2:
         return None
-    features = int(np.prod([int(size) for size in apart.shape[2:]]))  # type: ignore[call-overload]
+    features = sizes[0] * sizes[1]
     rows = _reshaped(apart, [features], f"{apart.name}_merged")
     rows.type, rows.shape = apart.type, ir.Shape([*apart.shape[:2], features])
     return rows
