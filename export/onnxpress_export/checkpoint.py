@@ -24,7 +24,7 @@ from transformers import (
 from onnxpress.errors import CheckpointError
 from onnxpress.manifest import Activation, ProblemType
 from onnxpress_export.adapter import Adapter, merge_adapter, read_adapter
-from onnxpress_export.model_inputs import ending_token, example_inputs
+from onnxpress_export.model_inputs import ending_token, example_inputs, vocabulary_size
 from onnxpress_export.reference import fresh
 
 __all__ = ["Checkpoint", "load_checkpoint"]
@@ -233,8 +233,8 @@ def _check_finite(source: str, model: PreTrainedModel) -> None:
 
 
 def _check_vocabulary(source: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    largest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().weight.shape[0]
-    if largest >= rows:
+    largest, rows = max(tokenizer.get_vocab().values()), vocabulary_size(model)
+    if rows is not None and largest >= rows:
         raise CheckpointError(
             source,
             f"the tokenizer gives ids up to {largest}, but the model embeds only {rows}. "

@@ -13,6 +13,7 @@ __all__ = ["attention_heads", "ending_token", "example_inputs", "layer_count", "
 
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads")
 
+_MOST_TRIED = 1_000
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers")
 
 
@@ -46,13 +47,14 @@ def layer_count(model: PreTrainedModel) -> int:
     return int(next((count for name in _LAYERS if isinstance(count := getattr(config, name, None), int)), 0))
 
 
-def vocabulary_size(model: PreTrainedModel) -> int:
-    """Tokens that `model` embeds; 128 for one that hashes characters, and so takes any."""
+def vocabulary_size(model: PreTrainedModel) -> int | None:
+    """Tokens that `model` embeds; None where it has no table of them (CANINE hashes characters)."""
     try:
         embeddings: Any = model.get_input_embeddings()
     except NotImplementedError:
-        return 128
-    return int(embeddings.weight.shape[0])
+        return None
+    weight = getattr(embeddings, "weight", None)
+    return None if weight is None else int(weight.shape[0])
 
 
 def ordinary_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> NDArray[np.int64]:
@@ -73,7 +75,7 @@ def example_inputs(model: PreTrainedModel, *, batch: int, sequence: int, padding
     No id of a special token is met but that one, as far as the configuration names them.
     """
     named = {*_token_ids(model.config), *_token_ids(model.config.get_text_config())}
-    usual = [token for token in range(min(vocabulary_size(model), 1_000)) if token not in named]
+    usual = [token for token in range(min(vocabulary_size(model) or _MOST_TRIED, _MOST_TRIED)) if token not in named]
     ids = torch.tensor([usual[index % len(usual)] for index in range(batch * sequence)]).reshape(batch, sequence)
     mask = torch.ones_like(ids)
     mask[-1, sequence - padding :] = 0
