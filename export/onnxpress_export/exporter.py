@@ -48,7 +48,7 @@ from onnxpress_export.variants import (
     write_lower_precisions,
     write_packed,
 )
-from onnxpress_export.verify import LOGIT_TOLERANCE, check_fusion, check_parity, session_operators
+from onnxpress_export.verify import LOGIT_TOLERANCE, check_fusion, check_parity, depends_on_padding, session_operators
 
 __all__ = ["ExportReport", "Layout", "export"]
 
@@ -148,6 +148,9 @@ def export(
     unfused = unfused_attentions(model.graph)
     if unfused:
         notes = (*notes, unfused_note(architecture, unfused, attention_count(operator_counts(model.graph))))
+    packs = not depends_on_padding(loaded)
+    if not packs:
+        notes = (*notes, f"{architecture} answers otherwise beside padding: texts of different lengths are run apart")
     require_fusion = partial(check_fusion, promised=0 if allow_unfused else promised, architecture=architecture)
     with staged_directory(target) as staging:
         on_step("writing the graphs")
@@ -155,7 +158,7 @@ def export(
         portable = write_and_count(model.clone(), PORTABLE, rewrites, staging, PORTABLE_GRAPH_NAME)
         masked = model.clone()
         cpu = write_and_count(model, CPU, rewrites, staging, CPU_GRAPH_NAME)
-        packed = write_packed(masked, rewrites, staging, PACKED_GRAPH_NAME)
+        packed = write_packed(masked, rewrites, staging, PACKED_GRAPH_NAME) if packs else None
         for graph in (portable, cpu, *([packed] if packed else [])):
             require_fusion(graph.operators, where=graph.file)
         on_step("checking what ONNX Runtime runs")
@@ -176,6 +179,7 @@ def export(
         if texts is not None:
             fp32 = Fp32(
                 checkpoint=loaded,
+                packs=packs,
                 masked=masked,
                 cpu=model,
                 rewrites=rewrites,

@@ -15,7 +15,7 @@ from onnxpress.generic import generic_examples
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.model_inputs import ending_token, ordinary_tokens
 
-__all__ = ["Case", "Inputs", "parity_cases", "parity_inputs"]
+__all__ = ["Case", "Inputs", "padded_by", "parity_cases", "parity_inputs"]
 
 Inputs = dict[str, NDArray[np.int64]]
 
@@ -80,6 +80,14 @@ def parity_inputs(checkpoint: Checkpoint, case: Case, generator: np.random.Gener
     if not case.padded:
         rows = [row for row in rows if len(row[0]) == len(rows[0][0])]
     return _as_arrays(checkpoint, rows)
+
+
+def padded_by(checkpoint: Checkpoint, inputs: Inputs, count: int) -> Inputs:
+    """`inputs` with `count` more tokens of padding on the tokenizer's side."""
+    tokenizer = checkpoint.tokenizer
+    widths = ((0, 0), (count, 0) if tokenizer.padding_side == "left" else (0, count))
+    blanks = {"input_ids": int(tokenizer.pad_token_id or 0)}
+    return {name: np.pad(values, widths, constant_values=blanks.get(name, 0)) for name, values in inputs.items()}
 
 
 _Row = tuple[Sequence[int], Sequence[int]]

@@ -83,6 +83,7 @@ class Fp32:
 
     Attributes:
         checkpoint: What is exported.
+        packs: Whether its answers are those of texts without padding, so that graphs may leave it out.
         masked: The fp32 graph that takes a padding mask, before the passes of a device; its weights are written.
         cpu: The CPU's fp32 graph: what answers are compared with.
         rewrites: What made `masked`.
@@ -94,6 +95,7 @@ class Fp32:
     """
 
     checkpoint: Checkpoint
+    packs: bool
     masked: ir.Model
     cpu: ir.Model
     rewrites: Mapping[str, int]
@@ -137,7 +139,7 @@ def _write_int8(source: Fp32, torch_says: Answers, target: Target) -> Variant:
     rewrites = {**source.rewrites, "quantize": recipe.apply(model)}
     write_weights(model, directory, INT8_WEIGHTS_NAME)
     portable = write_and_count(model.clone(), {}, rewrites, directory, INT8_GRAPH_NAME)
-    packed = write_packed(model, rewrites, directory, INT8_PACKED_GRAPH_NAME)
+    packed = write_packed(model, rewrites, directory, INT8_PACKED_GRAPH_NAME) if source.packs else None
     cpu = write_and_count(model, CPU, rewrites, directory, INT8_CPU_GRAPH_NAME)
     return Variant(
         precision="int8",

@@ -20,7 +20,7 @@ from onnxpress.session import DISABLED_OPTIMIZERS, Session, session_options
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.graph_census import attention_count, operator_counts
 from onnxpress_export.model_inputs import attention_heads, ending_token
-from onnxpress_export.parity_rows import parity_cases, parity_inputs
+from onnxpress_export.parity_rows import Case, padded_by, parity_cases, parity_inputs
 from onnxpress_export.reference import fresh
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "UnfusedAttentionError",
     "check_fusion",
     "check_parity",
+    "depends_on_padding",
     "session_operators",
     "torch_logits",
 ]
@@ -146,6 +147,26 @@ def check_parity(
 
 
 _Inputs = Mapping[str, NDArray[np.int64]]
+
+
+def depends_on_padding(checkpoint: Checkpoint) -> bool:
+    """Whether torch answers a text otherwise when padding stands beside it, by more than LOGIT_TOLERANCE.
+
+    So do models that mix tokens without asking the mask (ConvBERT's convolutions), or count positions from the
+    padding on. No graph that leaves padding out gives their answers to padded rows.
+    """
+    length = checkpoint.max_length // 2
+    if length < 1:
+        return False
+    case = Case(1, min(length, 9), False, "random")
+    inputs = parity_inputs(checkpoint, case, np.random.default_rng(_SEED))
+    alone, beside = (
+        torch_logits(checkpoint, inputs),
+        torch_logits(checkpoint, padded_by(checkpoint, inputs, case.sequence)),
+    )
+    return not _difference(beside, alone) <= LOGIT_TOLERANCE * max(1.0, float(np.abs(alone).max()))
+
+
 _Runner = Callable[[_Inputs], NDArray[np.float32]]
 
 
