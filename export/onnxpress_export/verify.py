@@ -20,7 +20,8 @@ from onnxpress.session import DISABLED_OPTIMIZERS, Session, session_options
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.graph_census import attention_count, operator_counts
 from onnxpress_export.model_inputs import attention_heads, ending_token
-from onnxpress_export.parity_rows import Case, padded_by, parity_cases, parity_inputs
+from onnxpress_export.parity_rows import Case, padded_by, parity_cases
+from onnxpress_export.parity_rows import parity_inputs as _random_inputs
 from onnxpress_export.reference import fresh
 
 __all__ = [
@@ -123,7 +124,7 @@ def check_parity(
     for graph, start, padded in runs:
         run = start(graph)
         for case in (case for case in cases if case.padded == padded):
-            inputs = parity_inputs(checkpoint, case, generator)
+            inputs = _random_inputs(checkpoint, case, generator)
             batch, sequence = inputs["input_ids"].shape
             found, wanted = run(inputs), torch_logits(checkpoint, inputs)
             difference, size = _difference(found, wanted), float(np.abs(wanted).max())
@@ -159,7 +160,7 @@ def depends_on_padding(checkpoint: Checkpoint) -> bool:
     if length < 1:
         return False
     case = Case(1, min(length, 9), False, "random")
-    inputs = parity_inputs(checkpoint, case, np.random.default_rng(_SEED))
+    inputs = _random_inputs(checkpoint, case, np.random.default_rng(_SEED))
     alone, beside = (
         torch_logits(checkpoint, inputs),
         torch_logits(checkpoint, padded_by(checkpoint, inputs, case.sequence)),

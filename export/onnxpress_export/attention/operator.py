@@ -46,7 +46,7 @@ def multi_head_attention(
         value: As `key`; its head size may be another.
         scale: Multiplies the scores.
         padding: 1 for each key that may be seen, 0 for padding, [batch, keys].
-        bias: Added to the scores, [batch or 1, heads or 1, sequence, keys].
+        bias: Added to the scores, [batch or 1, heads or 1, sequence or 1, keys or 1].
         causal: Whether a token sees only itself and those before it.
 
     Returns:
@@ -54,6 +54,8 @@ def multi_head_attention(
     """
     heads = query.shape[1]
     merged = [_merge_heads(t, heads) for t in (query, key, value)]
+    if bias is not None:  # the operator repeats neither a row nor a column
+        bias = bias.expand(-1, -1, query.shape[2], key.shape[2])
     inputs = [*merged, None, None if padding is None else padding.to(torch.int32), bias]
     while inputs[-1] is None:
         inputs.pop()

@@ -18,7 +18,6 @@ _HEADS_FIRST = [
     1,
     3,
 ]  # [batch, sequence, heads, head size] to [batch, heads, sequence, head size]; its own inverse
-_KEYS_LAST = ([0, 2, 3, 1], [0, 1, 3, 2])  # of the former, and of the latter, to [batch, heads, head size, keys]
 
 
 def fuse_written_attention(model: ir.Model) -> int:
@@ -40,7 +39,7 @@ class _Scores:
     """scale · query · keyᵀ + the biases, each with what it is multiplied by."""
 
     query: ir.Value
-    key: ir.Value
+    turned_key: ir.Value
     scale: float = 1.0
     biases: tuple[tuple[ir.Value, float], ...] = field(default=())
 
@@ -59,7 +58,7 @@ def _fuse(softmax: ir.Node) -> bool:
         return False
     if any(bias.shape is None or len(bias.shape) > 4 for bias, _ in found.biases):
         return False
-    rows = [_rows(part) for part in (found.query, found.key, value)]
+    rows = [_rows(found.query), _key_rows(found.turned_key), _rows(value)]
     known = [row for row in rows if row is not None]
     if len(known) < len(rows):
         return False
@@ -133,9 +132,9 @@ def _products(node: ir.Node) -> _Scores | None:
         scale *= factor
         turned = turn.inputs[0] if constant(turn.inputs[0]) is None else turn.inputs[1]
         turn = None if turned is None else turned.producer()
-    if query is None or turn is None or not is_op(turn, "Transpose") or _perm(turn) not in _KEYS_LAST:
+    if query is None or turned is None:
         return None
-    return _Scores(query, turn.outputs[0], scale)
+    return _Scores(query, turned, scale)
 
 
 def _factor(node: ir.Node) -> float | None:
@@ -157,22 +156,37 @@ def _perm(node: ir.Node) -> list[int]:
 
 
 def _rows(value: ir.Value) -> ir.Value | None:
-    """As the operator takes it, [batch, sequence, heads · head size], of [batch, heads, ...] or of a turned key."""
+    """[batch, heads, sequence, head size] as the operator takes it: [batch, sequence, heads · head size]."""
     node = value.producer()
-    perm = _perm(node) if node is not None and is_op(node, "Transpose") else []
-    apart = value
-    if node is not None and perm in (_HEADS_FIRST, _KEYS_LAST[0]):
-        apart = node.inputs[0]  # type: ignore[assignment]
-    elif node is not None and perm == _KEYS_LAST[1]:
-        inner = node.inputs[0]
-        return None if inner is None else _rows(inner)
-    if apart is value:
-        if value.shape is None:
-            return None
-        apart = add_node("Transpose", [value], f"{value.name}_tokens", perm=_HEADS_FIRST)
-        apart.type, apart.shape = value.type, ir.Shape([value.shape[axis] for axis in _HEADS_FIRST])
-    sizes = [] if apart.shape is None else [size for size in apart.shape[2:] if isinstance(size, int)]
-    if apart.shape is None or len(sizes) != 2:
+    if node is not None and is_op(node, "Transpose") and _perm(node) == _HEADS_FIRST:
+        return _merged(node.inputs[0])
+    return _merged(_transposed(value, _HEADS_FIRST))
+
+
+def _key_rows(turned: ir.Value) -> ir.Value | None:
+    """[batch, heads, head size, keys] as the operator takes it."""
+    node = turned.producer()
+    if node is not None and is_op(node, "Transpose") and node.inputs[0] is not None:
+        if _perm(node) == [0, 1, 3, 2]:
+            return _rows(node.inputs[0])
+        if _perm(node) == [0, 2, 3, 1]:
+            return _merged(node.inputs[0])
+    return _merged(_transposed(turned, [0, 3, 1, 2]))
+
+
+def _transposed(value: ir.Value, perm: list[int]) -> ir.Value:
+    apart = add_node("Transpose", [value], f"{value.name}_tokens", perm=perm)
+    shape = None if value.shape is None else ir.Shape([value.shape[axis] for axis in perm])
+    apart.type, apart.shape = value.type, shape
+    return apart
+
+
+def _merged(apart: ir.Value | None) -> ir.Value | None:
+    """[batch, sequence, heads, head size] with the last two as one."""
+    if apart is None or apart.shape is None or len(apart.shape) != 4:
+        return None
+    sizes = [size for size in apart.shape[2:] if isinstance(size, int)]
+    if len(sizes) != 2:
         return None
     features = sizes[0] * sizes[1]
     rows = _reshaped(apart, [features], f"{apart.name}_merged")
