@@ -54,7 +54,7 @@ def multi_head_attention(
     """
     heads = query.shape[1]
     merged = [_merge_heads(t, heads) for t in (query, key, value)]
-    if bias is not None:  # the operator repeats neither a row nor a column
+    if bias is not None and 1 in bias.shape[2:]:  # the operator repeats neither a row nor a column
         bias = bias.expand(-1, -1, query.shape[2], key.shape[2])
     inputs = [*merged, None, None if padding is None else padding.to(torch.int32), bias]
     while inputs[-1] is None:
