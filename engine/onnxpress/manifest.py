@@ -63,11 +63,15 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How closely a variant's logits follow torch's.
 
     Attributes:
-        cases: (batch, sequence) shapes compared, each with padding where the batch has room for it.
+        cases: (batch, sequence) shapes compared, each with padding where the batch has room for it. Longer rows than
+            these were not compared.
         rows: Rows compared in all cases together.
         max_difference: Largest absolute difference of a logit.
-        tolerance: The difference that would have failed the export.
+        tolerance: The difference that would have failed the export, as a share of the largest of torch's logits in a
+            comparison, or of 1 where that is smaller.
         equal_labels: Rows whose predicted labels equal torch's.
+        text_rows: Rows among them that the tokenizer made of texts and pairs; the others are random tokens.
+        largest_logit: Largest absolute logit of torch's; None where it was not noted.
     """
 
     cases: tuple[tuple[int, int], ...]
@@ -75,6 +79,13 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_difference: float
     tolerance: float
     equal_labels: int
+    text_rows: int = 0
+    largest_logit: float | None = None
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest rows compared."""
+        return max(sequence for _, sequence in self.cases)
 
     def __post_init__(self) -> None:
         _require_finite(self)
@@ -235,7 +246,12 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the artifact came from: never a path, so that it says nothing about the machine."""
+    """Where the artifact came from: never a path, so that it says nothing about the machine.
+
+    Attributes:
+        unfused_attentions: Attentions that are written out instead of one operator each: exact, but slower.
+        notes: What the export warned about, a sentence each.
+    """
 
     source: str
     architecture: str
@@ -244,6 +260,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     command: str
     versions: dict[str, str]
     created: str
+    unfused_attentions: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

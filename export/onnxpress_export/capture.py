@@ -6,26 +6,54 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 import onnx_ir as ir
 import torch
 from transformers import PreTrainedModel
 
-from onnxpress_export.attention import captured_attention
+from onnxpress_export.attention import captured_attention, promised_attentions
+from onnxpress_export.conv1d import conv1d_as_matmul
+from onnxpress_export.eos_pooling import traceable_eos_pooling
+from onnxpress_export.experts import dense_experts
+from onnxpress_export.model_inputs import example_inputs
+from onnxpress_export.settled import settled
 
-__all__ = ["capture", "trace"]
+__all__ = ["capture", "capture_as_written", "fusable_attentions", "trace"]
 
 
 def capture(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
     """`trace`, with each attention that the exporter knows as one MultiHeadAttention."""
-    with captured_attention(model):
-        return trace(model, input_names)
+    copy = settled(model)
+    with captured_attention(copy):
+        return _trace(copy, input_names)
+
+
+def capture_as_written(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
+    """`trace`, with each attention as the architecture's own code computes it, step by step."""
+    copy = settled(model)
+    copy.set_attn_implementation("eager")
+    return _trace(copy, input_names)
+
+
+def fusable_attentions(model: PreTrainedModel, input_names: Sequence[str]) -> int:
+    """How many attentions `capture` makes one operator each; 0 where the architecture has none that it can.
+
+    Raises:
+        AttentionArgumentError: An attention is given what no operator here expresses.
+    """
+    copy = settled(model)
+    with traceable_eos_pooling(copy):
+        return promised_attentions(copy, dict(zip(input_names, _example_inputs(copy, input_names), strict=True)))
 
 
 def trace(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
     """The graph of `model` as it computes, from `input_names`, int64 [batch, sequence], to float32 `logits`."""
-    with _quiet(), torch.no_grad():
+    return _trace(settled(model), input_names)
+
+
+def _trace(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
+    with _quiet(), torch.no_grad(), traceable_eos_pooling(model), conv1d_as_matmul(), dense_experts(model):
         program = torch.onnx.export(
             _Logits(model, input_names).eval(),
             _example_inputs(model, input_names),
@@ -59,24 +87,16 @@ class _Logits(torch.nn.Module):
 
 def _example_inputs(model: PreTrainedModel, input_names: Sequence[str]) -> tuple[torch.Tensor, ...]:
     """Two rows of which the second is padded, so that the trace cannot take the mask for constant."""
-    batch, sequence, padding = 2, 9, 3
-    ids = torch.arange(batch * sequence).reshape(batch, sequence) % model.config.vocab_size
-    mask = torch.ones_like(ids)
-    mask[1, -padding:] = 0
-    examples: dict[str, Any] = {
-        "input_ids": ids,
-        "attention_mask": mask,
-        "token_type_ids": torch.zeros_like(ids),
-    }
+    examples = example_inputs(model, batch=2, sequence=9, padding=3)
     return tuple(examples[name] for name in input_names)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep torch's exporter from warning about its own internals and about optional packages."""
-    logger = logging.getLogger("torch.onnx")
+    logger = logging.getLogger("torch")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -24,6 +24,8 @@ from transformers import (
 from onnxpress.errors import CheckpointError
 from onnxpress.manifest import Activation, ProblemType
 from onnxpress_export.adapter import Adapter, merge_adapter, read_adapter
+from onnxpress_export.model_inputs import ending_token, example_inputs, vocabulary_size
+from onnxpress_export.reference import fresh
 
 __all__ = ["Checkpoint", "load_checkpoint"]
 
@@ -231,8 +233,8 @@ def _check_finite(source: str, model: PreTrainedModel) -> None:
 
 
 def _check_vocabulary(source: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    largest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().weight.shape[0]
-    if largest >= rows:
+    largest, rows = max(tokenizer.get_vocab().values()), vocabulary_size(model)
+    if rows is not None and largest >= rows:
         raise CheckpointError(
             source,
             f"the tokenizer gives ids up to {largest}, but the model embeds only {rows}. "
@@ -263,19 +265,36 @@ def _max_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> i
 
 
 def _check_head(source: str, checkpoint: Checkpoint) -> None:
-    ids = torch.full((2, 2), int(checkpoint.tokenizer.pad_token_id or 0))
+    _check_ending(source, checkpoint)
+    inputs = example_inputs(checkpoint.model, batch=2, sequence=min(9, checkpoint.max_length), padding=0)
     try:
         with torch.no_grad():
-            logits = checkpoint.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-    except ValueError as error:  # transformers' own: a decoder without pad_token_id
-        raise CheckpointError(source, f"{_first_line(error)} Set it in config.json.") from error
-    except (RuntimeError, TypeError) as error:
-        raise CheckpointError(source, f"torch cannot run it on two tokens ({_first_line(error)}).") from error
+            logits = fresh(checkpoint.model)(**{name: inputs[name] for name in checkpoint.input_names}).logits
+    except Exception as error:  # a model's own code, which may raise anything
+        if "padding token" in str(error):  # transformers' own: a decoder without pad_token_id
+            raise CheckpointError(source, f"{_first_line(error)} Set it in config.json.") from error
+        kind = f"{type(checkpoint.model).__name__} ({checkpoint.model.config.model_type})"
+        raise CheckpointError(
+            source,
+            f"torch itself cannot run {kind} on token ids alone ({_first_line(error)}). "
+            "Try it in transformers' pipeline first: what fails there cannot be exported.",
+        ) from error
     if tuple(logits.shape) != (2, len(checkpoint.labels)):
         raise CheckpointError(
             source,
             f"the head gives {logits.shape[-1]} logits but config.json names {len(checkpoint.labels)} labels. "
             "Correct id2label.",
+        )
+
+
+def _check_ending(source: str, checkpoint: Checkpoint) -> None:
+    """Refuse a tokenizer that does not write the token that the model reads its answer at."""
+    end = ending_token(checkpoint.model)
+    if end is not None and end not in checkpoint.tokenizer("a")["input_ids"]:
+        raise CheckpointError(
+            source,
+            f"{type(checkpoint.model).__name__} reads its answer at the eos token (id {end}), which the tokenizer "
+            "does not write. Save the tokenizer that it was trained with.",
         )
 
 

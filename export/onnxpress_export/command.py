@@ -61,7 +61,9 @@ def export(
     layout: Annotated[
         _Layout, typer.Option(help="triton also writes a Triton model repository beside it, called OUT-triton.")
     ] = _Layout.artifact,
-    tolerance: Annotated[float, typer.Option(min=0.0, help="Largest difference of a logit from torch's.")] = 1e-4,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="Largest difference from torch, as a share of the largest logit.")
+    ] = 1e-4,
     precision: Annotated[str, typer.Option(help="What to write, separated by commas: fp32, fp16, int8.")] = "fp32",
     sample: Annotated[
         Path | None,
@@ -125,23 +127,26 @@ def _summary(report: ExportReport, out: str) -> list[str]:
     manifest = report.manifest
     variant, origin = manifest.variants[0], manifest.provenance
     executed = report.session_operators
+    fused = attention_count(variant.cpu.operators)
     others = ", ".join(f"{executed.get(name, 0)} {name}" for name in ("LayerNormalization", "MatMul"))
     rewrites = ", ".join(f"{name} {count}" for name, count in variant.cpu.rewrites.items())
     return [
         f"model    {origin.architecture}, {origin.layers} layers, {len(manifest.labels)} labels",
         (
-            f"fused    {attention_count(variant.cpu.operators)} of {origin.layers} attentions; ONNX Runtime runs "
+            f"fused    {fused} of {fused + origin.unfused_attentions} attentions; ONNX Runtime runs "
             f"{sum(executed.values())} nodes: {attention_count(executed)} attentions, {others}, …"
         ),
         f"passes   {rewrites}",
         *(
-            f"parity   logits within {parity.max_difference:.1e} of torch (limit {parity.tolerance:g}), "
-            f"{parity.equal_labels} of {parity.rows} labels equal, up to {manifest.max_length} tokens"
+            f"parity   logits within {parity.max_difference:.1e} of torch (limit {parity.tolerance:g} of their size), "
+            f"{parity.equal_labels} of {parity.rows} labels equal, proven up to {parity.longest} of "
+            f"{manifest.max_length} tokens"
             for parity in [variant.parity]
             if parity is not None
         ),
         *_fidelity_lines(manifest),
         *([] if manifest.cascade is None else [f"recheck  {describe(manifest.cascade)}"]),
+        *(f"warning  {note}." for note in origin.notes),
         f"written  {out}",
     ]
 

@@ -14,11 +14,10 @@ from typing import Final, Literal
 
 import onnx_ir as ir
 import onnxruntime
-import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from onnxpress.cascade_record import Cascade
-from onnxpress.errors import CheckpointError, ConfigError
+from onnxpress.errors import ConfigError
 from onnxpress.fidelity import Decision
 from onnxpress.manifest import SCHEMA_VERSION, Manifest, Provenance, Variant
 from onnxpress_export.artifact import (
@@ -33,9 +32,11 @@ from onnxpress_export.artifact import (
     write_tokenizer,
     write_weights,
 )
-from onnxpress_export.capture import capture
 from onnxpress_export.checkpoint import Checkpoint, load_checkpoint
+from onnxpress_export.classifier_graph import capture_classifier, unfused_note, within_length_limit
 from onnxpress_export.fidelity_report import write_report
+from onnxpress_export.graph_census import attention_count, operator_counts, unfused_attentions
+from onnxpress_export.model_inputs import layer_count
 from onnxpress_export.passes import COMMON, CPU, PORTABLE, apply_passes
 from onnxpress_export.precision.sample import read_sample
 from onnxpress_export.triton import CONFIG_PATTERN, repository_beside, write_repository
@@ -49,7 +50,7 @@ from onnxpress_export.variants import (
     write_lower_precisions,
     write_packed,
 )
-from onnxpress_export.verify import LOGIT_TOLERANCE, check_fusion, check_parity, session_operators
+from onnxpress_export.verify import LOGIT_TOLERANCE, check_fusion, check_parity, depends_on_padding, session_operators
 
 __all__ = ["ExportReport", "Layout", "export"]
 
@@ -101,11 +102,13 @@ def export(
         labels: Names to use in place of the checkpoint's, in the order of the logits.
         thresholds: The score from which each label is accepted, by name; others keep one half.
         force: Replace an artifact that is at `output`.
-        allow_unfused: Accept a graph whose attentions are not all fused.
+        allow_unfused: Accept a graph without the fused attentions that its architecture promises. One that has none
+            to promise needs no such leave.
         allow_pickle: Also load weights from pickle files, which can run any code they hold.
         trust_remote_code: Run the code that the checkpoint brings along.
         layout: "triton" also writes a Triton model repository beside the artifact, called `output`-triton.
-        tolerance: Largest difference of a logit from torch's.
+        tolerance: Largest difference of a logit from torch's, as a share of the largest logit, or of 1 where that
+            is smaller.
         precisions: What to write: "fp32"; "int8" for CPUs; "fp16" for CUDA.
         sample: Texts to choose the lower precisions' numbers by, and to measure them on, see
             `onnxpress.examples`; None for some generic ones.
@@ -140,25 +143,27 @@ def export(
     accepted_from = _thresholds(loaded, thresholds)
     lower = set(precisions) != {"fp32"} or sample is not None
     texts = read_sample(None if sample is None else Path(sample), loaded) if lower else None
-    architecture, layers = type(loaded.model).__name__, int(loaded.model.config.num_hidden_layers)
+    architecture = type(loaded.model).__name__
+    loaded, notes = within_length_limit(loaded)
     on_step("capturing the graph")
-    try:
-        model = capture(loaded.model, loaded.input_names)
-    except torch.onnx.errors.OnnxExporterError as error:
-        raise CheckpointError(
-            fspath(checkpoint), f"torch cannot trace a {architecture} ({_cause(error)}). Please report it."
-        ) from error
+    model, promised = capture_classifier(loaded, allow_unfused=allow_unfused)
     on_step("optimizing the graph")
     rewrites = apply_passes(model, COMMON)
     _sign(model)
-    require_fusion = partial(check_fusion, layers=0 if allow_unfused else layers, architecture=architecture)
+    unfused = unfused_attentions(model.graph)
+    if unfused:
+        notes = (*notes, unfused_note(architecture, unfused, attention_count(operator_counts(model.graph))))
+    packs = not depends_on_padding(loaded)
+    if not packs:
+        notes = (*notes, f"{architecture} answers otherwise beside padding: texts of different lengths are run apart")
+    require_fusion = partial(check_fusion, promised=0 if allow_unfused else promised, architecture=architecture)
     with staged_directory(target) as staging:
         on_step("writing the graphs")
         write_weights(model, staging)
         portable = write_and_count(model.clone(), PORTABLE, rewrites, staging, PORTABLE_GRAPH_NAME)
         masked = model.clone()
         cpu = write_and_count(model, CPU, rewrites, staging, CPU_GRAPH_NAME)
-        packed = write_packed(masked, rewrites, staging, PACKED_GRAPH_NAME)
+        packed = write_packed(masked, rewrites, staging, PACKED_GRAPH_NAME) if packs else None
         for graph in (portable, cpu, *([packed] if packed else [])):
             require_fusion(graph.operators, where=graph.file)
         on_step("checking what ONNX Runtime runs")
@@ -179,6 +184,7 @@ def export(
         if texts is not None:
             fp32 = Fp32(
                 checkpoint=loaded,
+                packs=packs,
                 masked=masked,
                 cpu=model,
                 rewrites=rewrites,
@@ -197,7 +203,9 @@ def export(
         write_tokenizer(loaded, staging)
         if len(variants) > 1:
             write_report(staging, f"{target.name}: {architecture}", variants, file_records(staging), lower_ones.cascade)
-        manifest = _manifest(loaded, accepted_from, tuple(variants), lower_ones.cascade, staging, target.name)
+        manifest = _manifest(
+            loaded, accepted_from, tuple(variants), lower_ones.cascade, staging, target.name, unfused, notes
+        )
         write_manifest(manifest, staging)
     if layout == "triton":
         on_step("writing the Triton repository")
@@ -205,13 +213,6 @@ def export(
     if lower_ones.refused:
         raise lower_ones.refused[0]
     return ExportReport(manifest=manifest, session_operators=executed)
-
-
-def _cause(error: BaseException) -> str:
-    """The first line of what first went wrong: torch wraps it in pages of advice."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _sign(model: ir.Model) -> None:
@@ -242,6 +243,8 @@ def _manifest(
     cascade: Cascade | None,
     directory: Path,
     output: str,
+    unfused: int,
+    notes: tuple[str, ...],
 ) -> Manifest:
     """The manifest of what lies in `directory`."""
     versions = {name: version(name) for name in _LIBRARIES}
@@ -261,7 +264,9 @@ def _manifest(
             source=checkpoint.source,
             architecture=type(checkpoint.model).__name__,
             parameters=checkpoint.model.num_parameters(),
-            layers=int(checkpoint.model.config.num_hidden_layers),
+            layers=layer_count(checkpoint.model),
+            unfused_attentions=unfused,
+            notes=notes,
             command=f"onnxpress export {checkpoint.source} {output}",
             versions={**versions, "onnxruntime": onnxruntime.__version__, "python": platform.python_version()},
             created=datetime.now(UTC).isoformat(timespec="seconds"),

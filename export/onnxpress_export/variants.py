@@ -98,6 +98,7 @@ class Fp32:
 
     Attributes:
         checkpoint: What is exported.
+        packs: Whether its answers are those of texts without padding, so that graphs may leave it out.
         masked: The fp32 graph that takes a padding mask, before the passes of a device; its weights are written.
         cpu: The CPU's fp32 graph: what answers are compared with.
         rewrites: What made `masked`.
@@ -110,6 +111,7 @@ class Fp32:
     """
 
     checkpoint: Checkpoint
+    packs: bool
     masked: ir.Model
     cpu: ir.Model
     rewrites: Mapping[str, int]
@@ -198,7 +200,7 @@ def _int8_variant(source: Fp32, torch_says: Answers, recipe: Int8, target: Targe
         rewrites = {**source.rewrites, "quantize": recipe.apply(model)}
         write_weights(model, directory, INT8_WEIGHTS_NAME)
         portable = write_and_count(model.clone(), {}, rewrites, directory, INT8_GRAPH_NAME)
-        packed = write_packed(model, rewrites, directory, INT8_PACKED_GRAPH_NAME)
+        packed = write_packed(model, rewrites, directory, INT8_PACKED_GRAPH_NAME) if source.packs else None
         cpu = write_and_count(model, CPU, rewrites, directory, INT8_CPU_GRAPH_NAME)
         measured = _measured(source, "int8", model, torch_says, target=target, recipe=recipe)
         fidelity = measured.fidelity

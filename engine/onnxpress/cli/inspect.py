@@ -91,7 +91,7 @@ def _proof(variant: Variant) -> str:
     """What was measured of it."""
     if (parity := variant.parity) is not None:
         return (
-            f"logits within {parity.max_difference:.1e} of torch (limit {parity.tolerance:g}), "
+            f"logits within {parity.max_difference:.1e} of torch (limit {parity.tolerance:g} of their size), "
             f"{parity.equal_labels} of {parity.rows} labels equal; "
             f"tried: {', '.join(f'{batch}×{tokens}' for batch, tokens in dict.fromkeys(parity.cases))} texts × tokens"
         )

@@ -7,16 +7,18 @@ get `sdpa`. Those that compute it themselves get a forward of their own for the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
+import torch
 from transformers import PreTrainedModel
 
 from onnxpress_export.attention import deberta_v2, interface, mpnet, sdpa
-from onnxpress_export.attention.operator import MULTI_HEAD_ATTENTION
+from onnxpress_export.attention.interface import AttentionArgumentError
+from onnxpress_export.attention.operator import MULTI_HEAD_ATTENTION, counted
 
-__all__ = ["MULTI_HEAD_ATTENTION", "captured_attention"]
+__all__ = ["MULTI_HEAD_ATTENTION", "AttentionArgumentError", "captured_attention", "promised_attentions"]
 
 _BY_MODEL_TYPE: Final = {"mpnet": mpnet.captured, "deberta-v2": deberta_v2.captured}
 
@@ -27,6 +29,25 @@ def captured_attention(model: PreTrainedModel) -> Iterator[None]:
 
     Afterwards `model` computes its attention as before.
     """
-    default = interface.captured if model._supports_attention_backend else sdpa.captured
+    asks = model._supports_attention_backend or model._can_set_attn_implementation()
+    default = interface.captured if asks else sdpa.captured
     with _BY_MODEL_TYPE.get(model.config.model_type, default)(model):
         yield
+
+
+def promised_attentions(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]) -> int:
+    """How many attentions of a run are captured, and so must be fused in every graph; 0 where none of them can be.
+
+    `model` runs once on `inputs`, and may change by it.
+
+    Raises:
+        AttentionArgumentError: An attention is given what no operator here expresses.
+    """
+    try:
+        with torch.no_grad(), captured_attention(model), counted() as count:
+            model(**inputs)
+    except AttentionArgumentError:
+        raise
+    except Exception:  # a model's own code, which may do anything with a mask that it made itself
+        return 0
+    return count[0]

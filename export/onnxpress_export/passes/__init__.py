@@ -16,6 +16,7 @@ from onnxscript.rewriter.ort_fusions.skip_normalization import fuse_skip_layer_n
 
 from onnxpress_export.passes.drop_padding_mask import drop_padding_mask
 from onnxpress_export.passes.drop_reshape_round_trips import drop_reshape_round_trips
+from onnxpress_export.passes.fuse_written_attention import fuse_written_attention
 from onnxpress_export.passes.pack_tokens import pack_tokens
 from onnxpress_export.passes.prune_to_classified_token import prune_to_classified_token
 from onnxpress_export.passes.use_onnx_attention import use_onnx_attention
@@ -26,6 +27,7 @@ Passes = Mapping[str, Callable[[ir.Model], int]]
 
 COMMON: Final[Passes] = MappingProxyType(
     {
+        "fuse_written_attention": fuse_written_attention,
         "drop_reshape_round_trips": drop_reshape_round_trips,
         "prune_to_classified_token": prune_to_classified_token,
     }

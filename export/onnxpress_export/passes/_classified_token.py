@@ -31,7 +31,7 @@ class ClassifiedToken(Protocol):
         """What is added to the scores of the token's query: [.., sequence, keys] to [.., 1, keys]; None if unknown."""
 
     def causal_bias(self, like: ir.Value) -> ir.Value | None:
-        """Hides what comes behind the token, [batch, 1, 1, sequence]; None if unknown. `like` is a query."""
+        """Hides what comes behind the token, [batch, 1, 1, sequence]; None if unknown. `like` is a key."""
 
     def read_kept(self) -> None:
         """Make the node read the only token that is left."""

@@ -52,10 +52,12 @@ def add_node(
 ) -> ir.Value:
     """Add a node of one output, called `name`, at the end of its inputs' graph. Returns the output.
 
-    The caller sorts the graph once its edits are done.
+    A name that is taken gets a number. The caller sorts the graph once its edits are done.
     """
     graph = inputs[0].graph
     assert isinstance(graph, ir.Graph)
+    taken = {held.name for held in graph}
+    name = next(one for one in (name, *(f"{name}_{number}" for number in range(2, len(taken) + 3))) if one not in taken)
     node = ir.node(op_type, inputs, attributes=attributes, name=name, domain=domain)
     node.outputs[0].name = name
     graph.append(node)

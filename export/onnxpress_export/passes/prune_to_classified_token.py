@@ -97,10 +97,10 @@ def _narrow_scores(attention: ir.Node, token: ClassifiedToken) -> bool:
     """Keep the one row of what is added to the scores; False, and nothing changed, where that is not known."""
     bias = attention.inputs[_BIAS] if len(attention.inputs) > _BIAS else None
     kept = [] if bias is None else [token.keep_bias(bias)]
-    query = attention.inputs[0]
-    assert query is not None
+    query, key = attention.inputs[:2]
+    assert query is not None and key is not None
     if attention.attributes.get_int("unidirectional", 0):
-        kept.append(token.causal_bias(query))
+        kept.append(token.causal_bias(key))  # of all tokens, while the query's may be narrowed too
     known = [value for value in kept if value is not None]
     if len(known) < len(kept):
         return False

@@ -1,0 +1,103 @@
+"""The table of docs/architectures.md: what an export makes of every model type of the installed transformers.
+
+`python -m tests.export.architecture_table` exports a tiny classifier of each, with weights large enough that each term
+matters, and writes the table; `python -m tests.export.architecture_table TYPE…` says it of some.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from onnxpress import OnnxpressError
+from onnxpress_export import export
+from onnxpress_export.graph_census import attention_count
+from tests.export.zoo import MODEL_TYPES, tiny_classifier, tiny_tokenizer
+
+__all__ = ["STATES", "State", "read_table", "state_of"]
+
+STATES = ("torch cannot build it small", "refused", "exact, unfused", "exact and fused")
+"""From the worst to the best."""
+
+PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
+_BEGIN, _END = "<!-- every type: begin -->", "<!-- every type: end -->"
+_ROW = re.compile(r"\| `([^`]+)` \| ([^|]+) \| ([^|]*) \|")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One row.
+
+    Attributes:
+        name: Of `STATES`.
+        detail: Attentions, or the reason.
+    """
+
+    name: str
+    detail: str
+
+
+def state_of(model_type: str, directory: Path) -> State:
+    """Export a tiny classifier of `model_type` in `directory`. Raises what is no error of the project's own."""
+    tokenizer = tiny_tokenizer(model_type)
+    checkpoint = directory / "checkpoint"
+    try:
+        tiny_classifier(model_type, len(tokenizer)).save_pretrained(checkpoint)
+        tokenizer.save_pretrained(checkpoint)
+        AutoModelForSequenceClassification.from_pretrained(checkpoint)
+    except Exception as error:  # transformers' own code for each type
+        return State(STATES[0], _short(error))
+    try:
+        report = export(checkpoint, directory / "artifact")
+    except OnnxpressError as error:
+        name = STATES[0] if "torch itself cannot run" in str(error) else STATES[1]
+        return State(name, _short(str(error).removeprefix("checkpoint: ")))
+    unfused = report.manifest.provenance.unfused_attentions
+    fused = attention_count(report.manifest.variants[0].cpu.operators)
+    notes = [note for note in report.manifest.provenance.notes if "not fused" not in note]
+    detail = "; ".join([f"{fused} of {fused + unfused} attentions" if fused + unfused else "no attention", *notes])
+    return State(STATES[2] if unfused else STATES[3], detail)
+
+
+def read_table(page: str) -> dict[str, State]:
+    """The rows of the page's table by model type."""
+    table = page[page.index(_BEGIN) : page.index(_END)]
+    return {found[1]: State(found[2].strip(), found[3].strip()) for found in _ROW.finditer(table)}
+
+
+def write_table(page: str, states: dict[str, State]) -> str:
+    """`page` with `states` in place of its table."""
+    rows = [f"| `{model_type}` | {state.name} | {state.detail} |" for model_type, state in sorted(states.items())]
+    counts = {name: sum(state.name == name for state in states.values()) for name in STATES}
+    said = ", ".join(f"{counts[name]} {name}" for name in reversed(STATES))
+    table = "\n".join(["| model type | state | |", "|---|---|---|", *rows])
+    begin, end = page.index(_BEGIN) + len(_BEGIN), page.index(_END)
+    return f"{page[:begin]}\n{len(states)} types: {said}.\n\n{table}\n{page[end:]}"
+
+
+def _short(error: object) -> str:
+    return re.sub(r"[|`\s]+", " ", str(error)).strip()[:160]
+
+
+def main(types: list[str]) -> None:
+    """Print the states of `types`, or of all; those of all become the page's table."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    states = {}
+    for model_type in types or MODEL_TYPES:
+        with TemporaryDirectory() as directory:
+            states[model_type] = state_of(model_type, Path(directory))
+        print(model_type, states[model_type], flush=True)
+    if not types:
+        PAGE.write_text(write_table(PAGE.read_text(), states))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
