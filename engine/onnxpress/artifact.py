@@ -31,15 +31,15 @@ class Artifact:
         """The path of the file `name`, after hashing it against the manifest in constant memory.
 
         Raises:
-            ArtifactIntegrityError: The file is missing, lies outside the directory, or has changed.
+            ArtifactIntegrityError: The file is missing, or has changed. It may be a link, as in the Hub's cache: what
+                it leads to is what was exported.
         """
         path, expected = self.path / name, self.manifest.files[name]
         try:
-            inside = file_inside(self.path, name)
-            found = None if inside is None else record_of(inside)
+            found = record_of(path) if path.resolve(strict=True).is_file() else None
         except (OSError, RuntimeError) as error:
             raise ArtifactIntegrityError(path, f"cannot be read ({error}). Export again.") from error
-        if inside is None or found is None:
+        if found is None:
             raise ArtifactIntegrityError(path, "is not a file inside the artifact. Export again.")
         if found != expected:
             raise ArtifactIntegrityError(
@@ -47,7 +47,7 @@ class Artifact:
                 f"has changed since the export ({found.bytes:,} bytes, SHA-256 {found.sha256[:12]}…; exported with "
                 f"{expected.bytes:,} bytes, {expected.sha256[:12]}…). Export again.",
             )
-        return inside
+        return path
 
     def read(self, name: str) -> bytes:
         """The content of the file `name`, once `verified`."""
@@ -70,6 +70,16 @@ class Artifact:
                 f"takes weights from {foreign[0]!r}, no file of the artifact. Export again.",
             )
         return content
+
+    def folder_of(self, names: Collection[str]) -> Path | None:
+        """The one folder that holds the files `names`, links followed; None where links give them other names.
+
+        ONNX Runtime takes weights from inside one folder alone.
+        """
+        real = [(self.path / name).resolve() for name in names]
+        folders = {path.parent for path in real} or {self.path.resolve()}
+        same = [path.name for path in real] == list(names) and len(folders) == 1
+        return folders.pop() if same else None
 
     def variant(self, precision: str, device: Device = "cpu") -> Variant:
         """The variant of `precision` for `device`; "auto" is the fastest of those that the artifact holds for it.

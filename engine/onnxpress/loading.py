@@ -232,7 +232,10 @@ def _open_graph(
             _warn_once(f"the artifact's own graph is loaded: {error}")
     for weights in variant.weights:
         artifact.verified(weights)
-    return opened(artifact.read_graph(graph.file, variant.weights), artifact.path.resolve())
+    content = artifact.read_graph(graph.file, variant.weights)
+    if (folder := artifact.folder_of(variant.weights)) is not None:
+        return opened(content, folder)
+    return opened(artifact.path.absolute() / graph.file, artifact.path)
 
 
 @cache

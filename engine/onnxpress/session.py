@@ -61,7 +61,7 @@ class Session:
 
     def __init__(
         self,
-        graph: bytes,
+        graph: bytes | Path,
         folder: Path,
         *,
         device: Device,
@@ -76,7 +76,7 @@ class Session:
         """Load `graph`, whose weights lie in files in `folder`; ONNX Runtime maps them into memory.
 
         Args:
-            graph: A serialized ONNX model.
+            graph: A serialized ONNX model; or where one lies, as links do beside links to its weights.
             folder: The only folder that weights may come from; symbolic links out of it are refused.
             device: Where it runs; it is an error when ONNX Runtime puts it elsewhere, or work of it.
             threads: Threads inside one run.
@@ -89,7 +89,9 @@ class Session:
             cuda: What is set on CUDA alone; None for the defaults.
         """
         ort = import_onnxruntime()
-        options = session_options(folder, threads=threads, spinning=spinning, saturates=saturates)
+        options = session_options(
+            None if isinstance(graph, Path) else folder, threads=threads, spinning=spinning, saturates=saturates
+        )
         if optimized:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if affinity and threads > 1:
@@ -134,14 +136,15 @@ class Session:
         return self._session
 
 
-def session_options(folder: Path, *, threads: int, spinning: bool, saturates: bool = False) -> Any:
+def session_options(folder: Path | None, *, threads: int, spinning: bool, saturates: bool = False) -> Any:
     """The `onnxruntime.SessionOptions` of a `Session`, whose arguments these are."""
     options = import_onnxruntime().SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    if folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     if saturates:
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options

@@ -43,7 +43,7 @@ def check_converted(source: str, converted: PreTrainedTokenizerFast, files: Mapp
     if own is None:
         raise CheckpointError(
             source,
-            "has no tokenizer.json, and its slow tokenizer cannot be compared. Save a fast one beside the model.",
+            "has no tokenizer.json, and its slow form cannot be compared. Save a fast one beside it.",
         )
     for line in _plain_lines(backend):
         if backend.encode(line, add_special_tokens=False).tokens != list(own(line)):

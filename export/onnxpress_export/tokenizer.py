@@ -81,7 +81,7 @@ def load_tokenizer(source: str, options: Mapping[str, Any]) -> OwnTokenizer:
         general = PreTrainedTokenizerFast.from_pretrained(source, **options)
         content = {**content, "truncation": None, "padding": None}
         chosen, agreed = _choose(content, general, theirs, settings)
-        rebuilt = None if agreed else type(theirs).__name__
+        rebuilt = None if agreed or theirs is None else type(theirs).__name__
         return OwnTokenizer(
             tokenizer=_general(chosen, theirs if agreed else general, general, settings),
             reference=chosen,
@@ -101,6 +101,8 @@ def _choose(
     bases = [{**content, "added_tokens": added}, content]
     if isinstance(theirs, PreTrainedTokenizerFast):
         rebuilt = _bare(theirs.backend_tokenizer.to_str())
+        if content.get("post_processor") is None and not rebuilt.num_special_tokens_to_add(is_pair=False):
+            rebuilt.post_processor = None  # transformers makes one up, which frames nothing
         lines = corpus(Tokenizer.from_str(json.dumps(bases[0])))
         for base in bases[: 1 if added == content["added_tokens"] else 2]:
             for candidate in combinations(base, settings):
@@ -108,7 +110,7 @@ def _choose(
                 if same_ids(Tokenizer.from_str(text), rebuilt, lines):
                     return text, True
     chosen = json.dumps(with_all_but_framing(bases[0], settings), ensure_ascii=False)
-    return chosen, theirs is None
+    return chosen, False
 
 
 def _converted(source: str, theirs: Any, options: Mapping[str, Any]) -> OwnTokenizer:
@@ -136,7 +138,7 @@ def _general(
     known = backend.get_vocab(with_added_tokens=True)
     names = {**shown.special_tokens_map, **general.special_tokens_map}
     special = {name: str(token) for name, token in names.items() if isinstance(token, str) and token in known}
-    return PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         model_max_length=general.model_max_length,
         padding_side=shown.padding_side,
@@ -145,6 +147,8 @@ def _general(
         clean_up_tokenization_spaces=False,
         **special,
     )
+    tokenizer.backend_tokenizer.post_processor = backend.post_processor  # it makes one up where there is none
+    return tokenizer
 
 
 def _bare(content: str) -> Tokenizer:
