@@ -139,7 +139,8 @@ def test_the_ids_are_those_of_tokenizer_json_whatever_class_is_named(kind: str, 
     make, names = KINDS[kind]
     tokenizer = make()
     own = load_tokenizer(str(save(tokenizer, tmp_path / "c", tokenizer_class=named, **names)), {})
-    tokenizer.add_special_tokens(list(names.values()))  # as tokenizer_config.json adds those that it names
+    held = {str(token.content) for token in tokenizer.get_added_tokens_decoder().values()}
+    tokenizer.add_special_tokens([name for name in names.values() if name not in held])  # as the settings add them
     assert same_ids(found(own), tokenizer, corpus(tokenizer))
     own.tokenizer.save_pretrained(tmp_path / "saved")
     assert same_ids(Tokenizer.from_file(str(tmp_path / "saved/tokenizer.json")), tokenizer, corpus(tokenizer))
