@@ -155,6 +155,7 @@ def _publish(staging: Path, output: Path, *, force: bool, made_here: str) -> Non
     if not force:
         _take(staging, output)
         return
+    check_output(output, force=force, made_here=made_here)
     retired = Path(tempfile.mkdtemp(prefix=f".{output.name}.old-", dir=output.parent))
     old = retired / output.name
     try:
@@ -193,7 +194,11 @@ def _give_back(old: Path, output: Path) -> None:
     if not (old.exists() or old.is_symlink()):
         return
     try:
-        _take(old, output)
+        if old.is_symlink():
+            output.symlink_to(old.readlink())
+            old.unlink()
+        else:
+            _take(old, output)
     except (OSError, OutputExistsError):
         _log.warning("the artifact that was at %s is kept at %s: its place was taken meanwhile", output, old)
 

@@ -49,8 +49,8 @@ def check_converted(source: str, converted: PreTrainedTokenizerFast, files: Mapp
         if backend.encode(line, add_special_tokens=False).tokens != list(own(line)):
             raise CheckpointError(
                 source,
-                f"has no tokenizer.json, and transformers' {type(converted).__name__} cuts {line[:40]!r} otherwise than "
-                "its vocabulary files say. Save a fast tokenizer (tokenizer.json) beside the model.",
+                f"has no tokenizer.json, and transformers' {type(converted).__name__} cuts {line[:40]!r} otherwise "
+                "than its vocabulary files say. Save a fast tokenizer (tokenizer.json) beside the model.",
             )
 
 
