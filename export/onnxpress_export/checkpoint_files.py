@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from onnxpress.errors import CheckpointError
 
-__all__ = ["HUB_ID", "check_files", "check_quantization", "check_unused"]
+__all__ = ["HUB_ID", "check_at_once", "check_files", "check_quantization", "check_unused"]
 
 HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -56,6 +56,17 @@ def check_files(source: str, base: str, *, allow_pickle: bool) -> None:
         raise CheckpointError(base, "is not a transformers checkpoint (no config.json).")
     check_quantization(source, base, _object(base, path / _CONFIG))
     _check_weights(base, path, allow_pickle=allow_pickle)
+
+
+def check_at_once(source: str, *, allow_pickle: bool) -> None:
+    """`check_files` of what `source` holds, or of the local base that an adapter in it names; imports no library."""
+    settings, base = Path(source) / "adapter_config.json", source
+    if settings.is_file():
+        named = _object(source, settings).get("base_model_name_or_path")
+        if not isinstance(named, str) or not Path(named).exists():
+            return  # told when it is read
+        base = named
+    check_files(source, base, allow_pickle=allow_pickle)
 
 
 def check_quantization(source: str, base: str, config: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ import typer
 from onnxpress.cli.progress import show_steps
 from onnxpress.errors import ConfigError
 from onnxpress.extras import require
+from onnxpress_export.checkpoint_files import check_at_once
 
 if TYPE_CHECKING:
     from onnxpress.manifest import Manifest
@@ -102,6 +103,7 @@ def export(
     require(_MODULES, extra="export")
     require(("onnxruntime",), extra="cpu")
     accepted_from = None if thresholds is None else _read_thresholds(thresholds)
+    check_at_once(checkpoint, allow_pickle=allow_pickle)  # before torch is loaded, which takes seconds
     with _stopped_by_signals(), show_steps("loading torch and transformers") as show:
         from transformers.utils import logging as transformers_logging
 
