@@ -35,7 +35,8 @@ class Artifact:
         What is read by that path afterwards may be another file; `read` and `held` leave no such gap.
 
         Raises:
-            ArtifactIntegrityError: The file is missing, lies outside the directory, or has changed.
+            ArtifactIntegrityError: The file is missing, or has changed. It may be a link, as in the Hub's cache: what
+                it leads to is what was exported.
         """
         path, file = self._open(name)
         with file:
@@ -85,10 +86,10 @@ class Artifact:
         if name not in self.manifest.files:
             raise ArtifactIntegrityError(path, "is not among the artifact's files. Export again.")
         try:
-            inside = file_inside(self.path, name)
-            if inside is None:
+            real = path.resolve(strict=True)
+            if not real.is_file():
                 raise ArtifactIntegrityError(path, "is not a file inside the artifact. Export again.")
-            return inside, inside.open("rb")
+            return real, real.open("rb")
         except (OSError, RuntimeError) as error:
             raise ArtifactIntegrityError(path, f"cannot be read ({error}). Export again.") from error
 
@@ -117,6 +118,16 @@ class Artifact:
                 f"takes weights from {foreign[0]!r}, no file of the artifact. Export again.",
             )
         return content
+
+    def folder_of(self, names: Collection[str]) -> Path | None:
+        """The one folder that holds the files `names`, links followed; None where links give them other names.
+
+        ONNX Runtime takes weights from inside one folder alone.
+        """
+        real = [(self.path / name).resolve() for name in names]
+        folders = {path.parent for path in real} or {self.path.resolve()}
+        same = [path.name for path in real] == list(names) and len(folders) == 1
+        return folders.pop() if same else None
 
     def variant(self, precision: str, device: Device = "cpu") -> Variant:
         """The variant of `precision` for `device`; "auto" is the fastest that the artifact holds for it.

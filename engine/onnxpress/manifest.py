@@ -28,13 +28,14 @@ __all__ = [
     "ProblemType",
     "Provenance",
     "Target",
+    "Tokens",
     "Variant",
     "encode_manifest",
     "read_manifest",
 ]
 
 MANIFEST_NAME: Final = "onnxpress.json"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 Activation = Literal["softmax", "sigmoid", "identity"]
@@ -89,6 +90,22 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         _require_finite(self)
+
+
+class Tokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The proof that the artifact's tokenizer gives the checkpoint's ids.
+
+    Attributes:
+        texts: Texts and pairs whose ids and type ids were compared, whole and cut on either side; all were equal.
+        reference: What with: "tokenizer.json", the checkpoint's own with the settings of its tokenizer_config.json; or
+            "slow", where it had none and its vocabulary files were converted.
+        rebuilt: The class that transformers builds from these files with other ids, which is not followed; None where
+            its ids are the same.
+    """
+
+    texts: int
+    reference: Literal["tokenizer.json", "slow"]
+    rebuilt: str | None = None
 
 
 class ChangedText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -277,6 +294,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         truncation_side: The side that truncation cuts from.
         files: Every other file of the artifact by name.
         cascade: Which answers of a lower precision are given again by fp32; None where none are.
+        tokens: How the tokenizer was compared with the checkpoint's own; None in artifacts of schema 1.
     """
 
     schema_version: int
@@ -291,6 +309,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     files: dict[str, FileRecord]
     provenance: Provenance
     cascade: Cascade | None = None
+    tokens: Tokens | None = None
 
     def __post_init__(self) -> None:
         bad = [name for name in self.files if not _FILE_NAME.fullmatch(name)]

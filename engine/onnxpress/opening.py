@@ -62,8 +62,11 @@ class Opening:
         if (problem := cuda_problem()) is not None:
             asked = f"cuda:{index}" if index else "cuda"
             raise DeviceUnavailableError(asked, f"{problem}. Run `onnxpress doctor`, or pass device='cpu'.")
+        with self.artifact.held(variant.weights):
+            content = self._content(variant, variant.portable)
+            session = self._opened(variant, *content, device="cuda", index=index)
         return PaddedBuckets(
-            self._opened(variant, *self._content(variant, variant.portable), device="cuda", index=index),
+            session,
             max_tokens=self._most(device),
             max_length=self.artifact.manifest.max_length,
             padding=_padding(self.artifact),
@@ -92,16 +95,18 @@ class Opening:
                 return self._each_worker(variant, *saved, optimized=True)
         except ArtifactIntegrityError as error:
             _warn_once(f"the artifact's own graph is loaded: {error}")
-        return self._each_worker(variant, *self._content(variant, graph))
+        with self.artifact.held(variant.weights):
+            return self._each_worker(variant, *self._content(variant, graph))
 
-    def _content(self, variant: Variant, graph: Graph) -> tuple[bytes, Path]:
-        """The graph, and where its weights lie, once both are proved to be as they were exported."""
-        for weights in variant.weights:
-            self.artifact.verified(weights)
-        return self.artifact.read_graph(graph.file, variant.weights), self.artifact.path.resolve()
+    def _content(self, variant: Variant, graph: Graph) -> tuple[bytes | Path, Path]:
+        """The graph, and the folder of its weights; its path where links give these other names than it knows."""
+        content = self.artifact.read_graph(graph.file, variant.weights)
+        if (folder := self.artifact.folder_of(variant.weights)) is not None:
+            return content, folder
+        return self.artifact.path.absolute() / graph.file, self.artifact.path
 
     def _each_worker(
-        self, variant: Variant, content: bytes, folder: Path, *, optimized: bool = False
+        self, variant: Variant, content: bytes | Path, folder: Path, *, optimized: bool = False
     ) -> Session | WorkerSessions:
         """A session for each worker that has several threads; a worker's one thread is its caller."""
         if saturates(variant.target):
@@ -118,7 +123,7 @@ class Opening:
     def _opened(
         self,
         variant: Variant,
-        content: bytes,
+        content: bytes | Path,
         folder: Path,
         *,
         device: Device = "cpu",
@@ -164,6 +169,11 @@ def _warn_once(message: str) -> None:
 
 def _padding(artifact: Artifact) -> int:
     """The token that fills padded rows, 0 where the model names none."""
-    config: dict[str, Any] = msgspec.json.decode(artifact.read("config.json"))
+    try:
+        config: dict[str, Any] = msgspec.json.decode(artifact.read("config.json"), type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ArtifactIntegrityError(
+            artifact.path / "config.json", f"is no configuration ({error}). Export again."
+        ) from error
     padding = config.get("pad_token_id")
     return padding if isinstance(padding, int) and padding >= 0 else 0

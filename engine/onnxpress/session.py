@@ -67,7 +67,7 @@ class Session:
 
     def __init__(
         self,
-        graph: bytes,
+        graph: bytes | Path,
         folder: Path,
         *,
         device: Device,
@@ -82,7 +82,7 @@ class Session:
         """Load `graph`, whose weights lie in files in `folder`; ONNX Runtime maps them into memory.
 
         Args:
-            graph: A serialized ONNX model.
+            graph: A serialized ONNX model; or where one lies, as links do beside links to its weights.
             folder: The only folder that weights may come from; symbolic links out of it are refused.
             device: Where it runs; it is an error when ONNX Runtime puts it elsewhere, or work of it.
             threads: Threads inside one run.
@@ -95,7 +95,9 @@ class Session:
             cuda: What is set on CUDA alone; None for the defaults.
         """
         ort = import_onnxruntime()
-        options = session_options(folder, threads=threads, spinning=spinning, saturates=saturates)
+        options = session_options(
+            None if isinstance(graph, Path) else folder, threads=threads, spinning=spinning, saturates=saturates
+        )
         if optimized:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if affinity and threads > 1:

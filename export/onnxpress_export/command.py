@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -12,6 +16,7 @@ import typer
 from onnxpress.cli.progress import show_steps
 from onnxpress.errors import ConfigError
 from onnxpress.extras import require
+from onnxpress_export.checkpoint_files import check_at_once
 
 if TYPE_CHECKING:
     from onnxpress.manifest import Manifest
@@ -37,6 +42,18 @@ class _Target(StrEnum):
     arm64 = "arm64"
 
 
+class _Problem(StrEnum):
+    single_label_classification = "single_label_classification"
+    multi_label_classification = "multi_label_classification"
+    regression = "regression"
+
+
+class _Activation(StrEnum):
+    softmax = "softmax"
+    sigmoid = "sigmoid"
+    identity = "identity"
+
+
 @app.command()
 def export(
     checkpoint: Annotated[str, typer.Argument(help="A directory that transformers saved, or a Hub id.")],
@@ -47,6 +64,16 @@ def export(
     ] = None,
     thresholds: Annotated[
         Path | None, typer.Option(help="JSON file: the score from which each label is accepted, by its name.")
+    ] = None,
+    problem_type: Annotated[
+        _Problem | None, typer.Option(help="What the logits mean, in place of what config.json says.")
+    ] = None,
+    activation: Annotated[
+        _Activation | None,
+        typer.Option(help="What makes scores of the logits, in place of the problem's or a stored one."),
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens a text may have, special ones included, at most what the model takes.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the artifact at OUT.")] = False,
     allow_unfused: Annotated[
@@ -81,7 +108,8 @@ def export(
     require(_MODULES, extra="export")
     require(("onnxruntime",), extra="cpu")
     accepted_from = None if thresholds is None else _read_thresholds(thresholds)
-    with show_steps("loading torch and transformers") as show:
+    check_at_once(checkpoint, allow_pickle=allow_pickle)  # before torch is loaded, which takes seconds
+    with _stopped_by_signals(), show_steps("loading torch and transformers") as show:
         from transformers.utils import logging as transformers_logging
 
         from onnxpress_export.exporter import export as run_export
@@ -94,6 +122,9 @@ def export(
             revision=revision,
             labels=None if labels is None else [name.strip() for name in labels.split(",")],
             thresholds=accepted_from,
+            problem_type=None if problem_type is None else problem_type.value,
+            activation=None if activation is None else activation.value,
+            max_length=max_length,
             force=force,
             allow_unfused=allow_unfused,
             allow_pickle=allow_pickle,
@@ -109,6 +140,25 @@ def export(
         )
     for line in _summary(report, out):
         typer.echo(line)
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the program as an exit does, so that what is half written is removed."""
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _read_thresholds(path: Path) -> dict[str, float]:
@@ -144,11 +194,20 @@ def _summary(report: ExportReport, out: str) -> list[str]:
             for parity in [variant.parity]
             if parity is not None
         ),
+        *_token_lines(manifest),
         *_fidelity_lines(manifest),
         *([] if manifest.cascade is None else [f"recheck  {describe(manifest.cascade)}"]),
         *(f"warning  {note}." for note in origin.notes),
         f"written  {out}",
     ]
+
+
+def _token_lines(manifest: Manifest) -> list[str]:
+    if (tokens := manifest.tokens) is None:
+        return []
+    own = "tokenizer.json" if tokens.reference == "tokenizer.json" else "converted tokenizer"
+    followed = "" if tokens.rebuilt is None else f", which transformers' {tokens.rebuilt} does not give"
+    return [f"tokens   ids of {tokens.texts:,} texts are those of the checkpoint's own {own}{followed}"]
 
 
 def _fidelity_lines(manifest: Manifest) -> list[str]:

@@ -62,11 +62,39 @@ def test_a_missing_file_is_refused(copy: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOADED)
-def test_a_link_out_of_the_artifact_is_refused(copy: Path, tmp_path: Path, name: str) -> None:
-    shutil.move(copy / name, tmp_path / "elsewhere")
-    (copy / name).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(onnxpress.ArtifactIntegrityError, match="is not a file inside the artifact"):
+def test_a_link_is_followed_to_what_was_exported_and_to_nothing_else(copy: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(copy / name, tmp_path / "elsewhere" / name)
+    (copy / name).symlink_to(tmp_path / "elsewhere" / name)
+    with onnxpress.load(copy) as classifier:
+        assert classifier("good film").label
+    with (tmp_path / "elsewhere" / name).open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(onnxpress.ArtifactIntegrityError, match="has changed since the export"):
         onnxpress.load(copy)
+
+
+def test_the_hubs_cache_is_read_through_its_links(copy: Path, tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "models--a--b/blobs", tmp_path / "models--a--b/snapshots/0123"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for index, file in enumerate(sorted(copy.iterdir())):
+        shutil.move(file, blobs / f"{index:064x}")
+        (snapshot / file.name).symlink_to(f"../../blobs/{index:064x}")
+    with onnxpress.load(snapshot) as classifier, onnxpress.ThreadedClassifier(classifier) as service:
+        assert service.submit("good film").result().label == classifier("good film").label
+
+
+def test_a_mounted_volume_is_read_through_its_links(copy: Path, tmp_path: Path) -> None:
+    """As Kubernetes lays out a ConfigMap or projected volume."""
+    mount = tmp_path / "mount"
+    (mount / "..2026_01_01").mkdir(parents=True)
+    (mount / "..data").symlink_to("..2026_01_01")
+    for file in sorted(copy.iterdir()):
+        shutil.move(file, mount / "..2026_01_01" / file.name)
+        (mount / file.name).symlink_to(f"..data/{file.name}")
+    with onnxpress.load(mount) as classifier:
+        assert classifier("good film").label
 
 
 def test_a_directory_in_a_files_place_is_refused(copy: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, UserList, deque, namedtuple
 from collections.abc import Callable, Iterator
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,7 +23,7 @@ class Word(str):
     """As markup libraries have them."""
 
 
-class Choice(str, Enum):
+class Choice(StrEnum):
     FIRST = "good film"
 
 

@@ -63,11 +63,21 @@ def _facts(manifest: Manifest) -> Table:
         ("problem", f"{manifest.problem_type.replace('_', ' ')}: {manifest.activation}"),
         ("labels", labels),
         ("inputs", f"{', '.join(manifest.inputs)}; at most {manifest.max_length} tokens"),
+        ("tokens", _tokens(manifest)),
         *([] if manifest.cascade is None else [("recheck", describe(manifest.cascade))]),
         ("exported", f"{origin.created} by {', '.join(f'{k} {v}' for k, v in origin.versions.items())}"),
     ):
         table.add_row(f"[bold]{name}[/]", escape(value))
     return table
+
+
+def _tokens(manifest: Manifest) -> str:
+    """How the tokenizer was proved."""
+    if (tokens := manifest.tokens) is None:
+        return "not compared with the checkpoint's"
+    own = "tokenizer.json" if tokens.reference == "tokenizer.json" else "vocabulary files, converted"
+    other = "" if tokens.rebuilt is None else f"; transformers' {tokens.rebuilt} gives others, and is not followed"
+    return f"ids of {tokens.texts:,} texts are those of the checkpoint's own {own}{other}"
 
 
 def _graphs(variant: Variant) -> Table:

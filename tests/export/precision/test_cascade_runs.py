@@ -71,7 +71,7 @@ def test_an_answer_is_the_same_in_any_company(cascade: Path, texts: list[str], s
 
 
 def test_services_decide_in_the_same_way(cascade: Path, texts: list[str]) -> None:
-    """Their graph rounds otherwise, so a text at the threshold itself may fall on the other side: labels are compared."""
+    """Their graph rounds otherwise, so a text at the threshold itself may fall on the other side."""
     some = texts[:40]
     with onnxpress.load(cascade, precision="int8") as classifier:
         mixed = classifier.mixed()
