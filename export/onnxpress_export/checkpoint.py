@@ -257,7 +257,8 @@ def _problem_type(config: Any, labels: int) -> ProblemType:
 
 def _max_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> int:
     config = model.config
-    positions = int(getattr(config, "max_position_embeddings", None) or _UNLIMITED)
+    stated = int(getattr(config, "max_position_embeddings", None) or _UNLIMITED)
+    positions = stated if stated > 0 else _UNLIMITED  # XLNet says -1
     if config.model_type in _OFFSET_POSITIONS:
         embeddings: Any = model.base_model.embeddings
         positions -= int(embeddings.padding_idx) + 1
