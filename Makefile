@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-network lint format clean
+.PHONY: demo test test-slow test-network test-emulated test-pythons check-cuda lint format wheels clean
 
 demo: $(READY)
 	$(BIN)/onnxpress demo
@@ -18,6 +18,14 @@ test-network: $(READY)
 test-slow: $(READY)
 	$(BIN)/pytest -m "slow and not cuda"
 
+# Answers under emulated CPUs: apt-get install qemu-user-static.
+test-emulated: $(READY)
+	$(BIN)/pytest -m emulated tests/emulated
+
+# The wheel in an environment of each Python from 3.11 on that is installed; the whole suite: make test PYTHON=python3.13
+test-pythons: $(READY)
+	$(BIN)/pytest tests/cli/test_pythons.py
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -27,8 +35,32 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# For a machine with a GPU and no network: WHEELS is a folder with this project's wheel and all that it needs
+# (pip wheel -w FOLDER '.[gpu,export,bench,dev]' where there is a network). Without it, .venv is used.
+# DEVICE=cpu rehearses all but the device.
+DEVICE ?= cuda
+OUTPUT ?= cuda.json
+check-cuda: CHECK := $(if $(WHEELS),.venv-cuda,$(VENV))/bin/python
+check-cuda: $(if $(WHEELS),.venv-cuda/.ready,$(READY))
+	$(CHECK) -m onnxpress_bench.cuda --device $(DEVICE) --output $(OUTPUT) --tests tests/cuda $(ARGUMENTS)
+
+.venv-cuda/.ready:
+	$(PYTHON) -m venv .venv-cuda
+	.venv-cuda/bin/python -m pip install --quiet --no-index --find-links $(WHEELS) 'onnxpress[$(if $(filter cpu,$(DEVICE)),cpu,gpu),export,bench,dev]'
+	touch $@
+
+# A wheel and an sdist in dist/, the same bytes every time, with their hashes.
+wheels: BUILD := .venv-build/bin
+wheels:
+	$(PYTHON) -m venv .venv-build
+	$(BUILD)/python -m pip install --quiet --disable-pip-version-check build==1.6.1 twine==7.0.0
+	rm -rf dist
+	$(BUILD)/python -m build
+	$(BUILD)/python -m twine check --strict dist/*.whl dist/*.tar.gz
+	cd dist && sha256sum *.whl *.tar.gz > SHA256SUMS
+
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "onnxpress needs Python 3.10 or newer; run make PYTHON=python3.12")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "onnxpress needs Python 3.11 or newer; run make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,export,bench,dev]'
 	touch $(READY)

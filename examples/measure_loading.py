@@ -21,11 +21,12 @@ from shutil import copytree
 from statistics import median
 from typing import Any
 
+import onnxpress  # before ONNX Runtime, whose telemetry it turns off
+
+# isort: split
 import numpy  # noqa: F401  # imported before memory is first looked at, as the next two are
 import onnxruntime
 import tokenizers  # noqa: F401
-
-import onnxpress
 
 TEXTS = ["a good film", "the worst plot that I have seen in all my life", "nice"]
 

@@ -12,9 +12,11 @@ from rich.console import Console
 from onnxpress.cli.progress import show_steps
 from onnxpress.errors import CheckFailedError, ConfigError
 from onnxpress.extras import require
+from onnxpress_bench.outputs import require_writable, write_whole
 
 if TYPE_CHECKING:
     from onnxpress_bench.gate.decision import GateResult
+    from onnxpress_bench.result import BenchResult
 
 __all__ = ["app"]
 
@@ -40,18 +42,20 @@ def run(
     precision: Annotated[
         str, typer.Option(help="The artifact's variants, by commas: fp32, fp16, int8; or all.")
     ] = "fp32",
-    blocks: Annotated[int, typer.Option(help="Blocks of two turns of each system.")] = 6,
+    blocks: Annotated[int, typer.Option(help="Blocks: in each every system is started afresh and has two turns.")] = 8,
     requests: Annotated[int, typer.Option(help="Single requests a turn.")] = 200,
     loads: Annotated[
         str, typer.Option(help="Arrival rates, as shares of offline throughput; or none.")
     ] = "0.3,0.5,0.7,0.9",
     sweep: Annotated[str, typer.Option(help="Lengths in tokens to sweep; or none.")] = "16,64,256",
-    cold_starts: Annotated[int, typer.Option(help="Fresh processes a system.")] = 3,
+    cold_starts: Annotated[
+        int, typer.Option(help="Fresh processes a system to time to their first answer; each block gives one.")
+    ] = 8,
     output: Annotated[Path | None, typer.Option(help="Also write everything measured to this JSON file.")] = None,
 ) -> None:
     """Measure latency, throughput, cold start and memory; each system in a process of its own, in turns.
 
-    Exits with 1 when the engine's labels are not those of the checkpoint: all of them, or for a lower precision all
+    Exits with 1 when the engine's answers are not those of the checkpoint: all of them, or for a lower precision all
     but the share that its export allowed; with 3 when the machine told the engine from itself.
     """
     require(("onnxruntime",), extra="cpu")
@@ -69,9 +73,15 @@ def run(
         requests=requests,
         loads=_numbers("loads", loads),
         cold_starts=cold_starts,
-        sweep_tokens=tuple(int(tokens) for tokens in _numbers("sweep", sweep)),
+        sweep_tokens=_integers("sweep", sweep),
     )
+    require_writable("--output", output)
     held = [variant.precision for variant in open_artifact(artifact).manifest.variants]
+
+    def keep(result: BenchResult) -> None:
+        if output is not None:
+            write_whole(output, encode_result(result))
+
     with show_steps("starting") as show:
         result = run_benchmark(
             artifact,
@@ -82,16 +92,16 @@ def run(
             sizes=sizes,
             command=sys.argv[1:],
             on_step=show,
+            on_measured=keep,
         )
-    if output is not None:
-        output.write_bytes(encode_result(result))
+    keep(result)
     _console().print(render(result))
     for system in result.systems:  # a fast wrong answer is no result
         agreement = system.agreement
         if system.spec.kind == "engine" and not agreement.is_kept:
             raise CheckFailedError(
                 f"{system.spec.name} gives {agreement.texts - agreement.equal_labels} of {agreement.texts:,} texts "
-                f"another label than {agreement.reference}; {agreement.may_change:.2%} may differ. "
+                f"another {agreement.compared[:-1]} than {agreement.reference}; {agreement.may_change:.2%} may differ. "
                 "Export the artifact from that checkpoint again."
             )
     if result.is_void:
@@ -121,6 +131,8 @@ def compare(
 
     if not 1 <= max_slowdown <= 10:
         raise ConfigError(f"--max-slowdown must be from 1 to 10, got {max_slowdown}")
+    require_writable("--junit", junit)
+    require_writable("--markdown", markdown)
     if baseline.is_file() and candidate.is_file():
         from onnxpress_bench.gate.recorded import compare_recorded
         from onnxpress_bench.result import read_result
@@ -132,14 +144,15 @@ def compare(
         )
     else:
         found = _measure_now(baseline, candidate, texts, baseline_env, max_slowdown, seconds, precision)
+    for finding in found.findings:
+        print(words.sentence(found, finding), flush=True)
+    for note in found.notes:
+        print(note, file=sys.stderr)
     if junit is not None:
-        junit.write_text(words.junit(found), encoding="utf-8")
+        write_whole(junit, words.junit(found).encode())
     if markdown is not None:
         with markdown.open("a", encoding="utf-8") as file:
             file.write(words.markdown(found))
-    for finding in found.findings:
-        print(words.sentence(found, finding))
-    Console(stderr=True, highlight=False).print(*found.notes, sep="\n")
     raise typer.Exit(EXIT_STATUS[found.verdict])
 
 
@@ -191,7 +204,8 @@ def report(
     from onnxpress_bench.html.page import report as draw_report
     from onnxpress_bench.result import read_result
 
-    output.write_text(draw_report([(path.name, read_result(path)) for path in results]), encoding="utf-8")
+    require_writable("--output", output)
+    write_whole(output, draw_report([(path.name, read_result(path)) for path in results]).encode())
     print(output)
 
 
@@ -204,7 +218,8 @@ def history(
     require(("matplotlib", "jinja2"), extra="bench")
     from onnxpress_bench.history import history_page, read_history
 
-    output.write_text(history_page(read_history(directory)), encoding="utf-8")
+    require_writable("--output", output)
+    write_whole(output, history_page(read_history(directory)).encode())
     print(output)
 
 
@@ -226,6 +241,13 @@ def _numbers(option: str, words: str) -> tuple[float, ...]:
         return tuple(float(word) for word in words.split(","))
     except ValueError:
         raise ConfigError(f"--{option} takes numbers with commas between them, or none; got {words!r}") from None
+
+
+def _integers(option: str, words: str) -> tuple[int, ...]:
+    found = _numbers(option, words)
+    if not all(number.is_integer() for number in found):
+        raise ConfigError(f"--{option} takes whole numbers with commas between them, or none; got {words!r}")
+    return tuple(int(number) for number in found)
 
 
 def _console() -> Console:

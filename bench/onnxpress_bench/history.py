@@ -14,7 +14,7 @@ from onnxpress_bench.html.figures import Drawn, legend
 from onnxpress_bench.html.page import page
 from onnxpress_bench.html.svg import draw, style
 from onnxpress_bench.result import BenchResult, read_result
-from onnxpress_bench.statistics import log_ratio_interval
+from onnxpress_bench.statistics import mean_ratio
 from onnxpress_bench.table import Grid
 
 __all__ = ["history_page", "read_history"]
@@ -98,7 +98,6 @@ def _figure(metric: str, results: Sequence[tuple[str, BenchResult]]) -> Drawn:
 
 
 def _interval(figures: Sequence[float]) -> tuple[float, float, float]:
-    """The lower end, the geometric mean and the upper end."""
-    logs = np.log(figures)
-    low, high = log_ratio_interval(logs)
-    return float(np.exp(low)), float(np.exp(logs.mean())), float(np.exp(high))
+    """The lower end, the geometric mean and the upper end; all the same of a single block."""
+    found = mean_ratio(np.log(figures))
+    return found.low or found.value, found.value, found.high or found.value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from onnxpress.errors import ConfigError
 from onnxpress_bench.systems.spec import Kind, SystemSpec
@@ -29,6 +29,8 @@ PEERS: Final[dict[str, tuple[str, Kind, str, float]]] = {
     "openvino-int8": ("OpenVINO int8", "openvino", "int8", _INT8_MAY_CHANGE),
 }
 _BATCHES: Final = (1, 8, 32)
+_SETTINGS: Final[dict[Kind, tuple[Literal["latency", "throughput"], ...]]] = {"openvino": ("latency", "throughput")}
+_CALIBRATED: Final = ("openvino-int8",)
 
 
 def engine_systems(artifact: str, precisions: Sequence[tuple[str, float]]) -> list[SystemSpec]:
@@ -47,26 +49,40 @@ def engine_systems(artifact: str, precisions: Sequence[tuple[str, float]]) -> li
     ]
 
 
-def peer_systems(names: Sequence[str], checkpoint: str, work: str) -> list[SystemSpec]:
-    """The peers `names` on `checkpoint`, which keep what they make of it in `work`; batch size still to be chosen.
+def peer_systems(names: Sequence[str], checkpoint: str, work: str, *, texts: str = "") -> list[SystemSpec]:
+    """The peers `names` on `checkpoint`; batch size still to be chosen.
+
+    What has a setting for latency and one for throughput, as the engine has, is measured in both.
+
+    Args:
+        names: Keys of PEERS.
+        checkpoint: A directory or a Hub id.
+        work: Where they keep what they make of the checkpoint.
+        texts: A name of the texts, for what calibrates on them.
 
     Raises:
         ConfigError: There is no such peer.
     """
     if unknown := sorted(set(names) - PEERS.keys()):
         raise ConfigError(f"--peers: there is no {unknown[0]!r}. Known are {', '.join(PEERS)}, and all.")
-    return [
-        SystemSpec(
-            name=PEERS[name][0],
-            kind=PEERS[name][1],
-            model=checkpoint,
-            precision=PEERS[name][2],
-            batch_size=_BATCHES[0],
-            may_change=PEERS[name][3],
-            work=work,
-        )
-        for name in names
-    ]
+    found = []
+    for name in dict.fromkeys(names):
+        title, kind, precision, may_change = PEERS[name]
+        found += [
+            SystemSpec(
+                name=title if setting is None else f"{title}, {setting}",
+                kind=kind,
+                model=checkpoint,
+                precision=precision,
+                optimize_for=setting,
+                batch_size=_BATCHES[0],
+                may_change=may_change,
+                work=work,
+                calibrated_on=texts if name in _CALIBRATED else "",
+            )
+            for setting in _SETTINGS.get(kind, (None,))
+        ]
+    return found
 
 
 def batch_sizes(spec: SystemSpec, texts: int) -> list[int]:

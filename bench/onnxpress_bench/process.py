@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 import msgspec
 
@@ -19,7 +20,18 @@ from onnxpress.errors import CheckFailedError
 from onnxpress_bench.systems.spec import SystemSpec, Text
 from onnxpress_bench.worker import Reply, Request, Start
 
-__all__ = ["Python", "SystemFailedError", "Worker", "this_python", "worker_sources"]
+__all__ = ["QUIET", "Python", "SystemFailedError", "Worker", "this_python", "worker_sources"]
+
+
+QUIET: Final = {
+    "DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "NNCF_CI": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+    "SCARF_NO_ANALYTICS": "true",
+}
+"""What keeps libraries from telling anyone of their use; set in every process of the benchmark unless it is set."""
 
 
 class SystemFailedError(CheckFailedError):
@@ -59,6 +71,10 @@ def worker_sources() -> Iterator[str]:
         yield folder
 
 
+def _environment(python: Python) -> dict[str, str]:
+    return QUIET | dict(os.environ) | ({"PYTHONPATH": python.sources} if python.sources else {})
+
+
 class Worker:
     """A process that answers requests; with a system, started and warm once the constructor returns."""
 
@@ -70,13 +86,12 @@ class Worker:
         """
         self._name = name
         self._words = tempfile.TemporaryFile()
-        path = {"PYTHONPATH": python.sources} if python.sources else {}
         self._process = subprocess.Popen(
             [python.executable, "-m", "onnxpress_bench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._words,
-            env=os.environ | path,
+            env=_environment(python),
         )
         if start is not None:
             try:

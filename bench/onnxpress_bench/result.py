@@ -15,9 +15,10 @@ import msgspec
 
 from onnxpress.errors import ConfigError
 from onnxpress.machine import Machine
+from onnxpress_bench.agreement import Compared
 from onnxpress_bench.conditions import Conditions
 from onnxpress_bench.load import Load, LoadSamples
-from onnxpress_bench.statistics import Ratio
+from onnxpress_bench.statistics import LEAST_PAIRS, Ratio
 from onnxpress_bench.systems.spec import SystemSpec, Text
 
 __all__ = [
@@ -35,8 +36,7 @@ __all__ = [
     "read_result",
 ]
 
-RESULT_SCHEMA_VERSION: Final = 2
-_LEAST_BLOCKS: Final = 6
+RESULT_SCHEMA_VERSION: Final = 3
 
 
 class TextFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,10 +57,12 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     """How a system's answers compare with those of the reference, on all texts.
 
     Attributes:
-        reference: The system compared with.
-        equal_labels: Texts with the same label.
-        may_change: Share of labels that may differ; with more the system is flagged.
-        accuracy: Share of texts with the right label; None where the texts have none.
+        reference: The system compared with, in fp32.
+        equal_labels: Texts with the same answer: the same best label, the same accepted labels, or values as near as
+            `changed_answers` says.
+        may_change: Share of answers that may differ; with more the system is flagged.
+        accuracy: Share of texts with the right label; None where the texts have none, or an answer is not one label.
+        compared: Whether an answer is labels or values.
     """
 
     reference: str
@@ -69,6 +71,7 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     max_logit_difference: float
     may_change: float
     accuracy: float | None
+    compared: Compared = "labels"
 
     @property
     def is_kept(self) -> bool:
@@ -106,10 +109,10 @@ class SystemResult(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         spec: What was run.
         versions: Of its packages.
-        settled: Whether its latency had come to rest before it was measured.
+        settled: Whether its latency had come to rest before each block.
         measurements: By load.
-        cold_start_ns: Process start to first answer, a fresh process each.
-        peak_memory_bytes: Of the process that ran everything.
+        cold_start_ns: Process start to first answer, a fresh process each: one a block, then any more.
+        peak_memory_bytes: Of a process that ran one block, in the settings measured and no others; the largest.
         joules_per_text: In the offline scenario; None where the machine does not tell.
         sweep: Lengths and batch sizes; may be empty.
         agreement: Its answers beside the reference's.
@@ -191,8 +194,8 @@ class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_judged(self) -> bool:
-        """Whether there are blocks enough for the control: of fewer than 6, all lie on one side of 1 too often."""
-        return all(comparison.ratio.pairs >= _LEAST_BLOCKS for comparison in self.control)
+        """Whether there are blocks enough for the control."""
+        return all(comparison.ratio.pairs >= LEAST_PAIRS for comparison in self.control)
 
 
 def describe_texts(texts: Sequence[Text], tokens: Sequence[int]) -> TextFacts:

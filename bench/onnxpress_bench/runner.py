@@ -6,24 +6,31 @@ import json
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timezone
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 import onnxpress
 from onnxpress.artifact import Artifact, open_artifact
 from onnxpress.errors import ConfigError
-from onnxpress.examples import Example, read_examples, require_labels
+from onnxpress.examples import Example, read_examples
+from onnxpress.fidelity import Decision
 from onnxpress.machine import describe_machine, vector_extensions
+from onnxpress.manifest import Manifest
+from onnxpress.sample_labels import with_right_labels
+from onnxpress_bench.agreement import align, changed_answers, compared_by, fits
 from onnxpress_bench.compare import compare_with_itself, compare_with_peers
 from onnxpress_bench.conditions import Watch
-from onnxpress_bench.environments import EnvironmentFailedError, environment_python
+from onnxpress_bench.environments import EnvironmentFailedError, environment_python, requirements_of
 from onnxpress_bench.flops import encoder_flops
-from onnxpress_bench.peers import CONTROL, engine_systems, peer_systems
+from onnxpress_bench.peers import CONTROL, PEERS, engine_systems, peer_systems
 from onnxpress_bench.process import Python, SystemFailedError, Worker, this_python, worker_sources
 from onnxpress_bench.result import (
     RESULT_SCHEMA_VERSION,
@@ -37,11 +44,19 @@ from onnxpress_bench.result import (
 from onnxpress_bench.sample import Sampled, SampleSizes, take_samples
 from onnxpress_bench.sweeps import make_sweeps
 from onnxpress_bench.systems.spec import SystemSpec, Text
-from onnxpress_bench.worker import Gemm, Prepare
+from onnxpress_bench.worker import Answer, Gemm, Prepare
 
 __all__ = ["cache_home", "prepare_peer", "run_benchmark"]
 
 _LEAST_TEXTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """Whose answers count, and its logits, float32 [texts, labels], in the artifact's order of labels."""
+
+    name: str
+    logits: NDArray[np.float32]
 
 
 def cache_home() -> Path:
@@ -60,11 +75,13 @@ def run_benchmark(
     home: Path | None = None,
     command: Sequence[str] = (),
     on_step: Callable[[str], None] = lambda _: None,
+    on_measured: Callable[[BenchResult], None] = lambda _: None,
 ) -> BenchResult:
     """Measure the engine on `artifact` in `precisions`, and beside it `peers` on the checkpoint `against`.
 
-    The reference of all answers is the first peer that was measured, which is fp32; without one, the engine's first
-    system.
+    The reference of all answers is in fp32, whatever the order of systems: the first fp32 peer that was measured, else
+    torch on the checkpoint, else the engine's fp32. `on_measured` is given what was measured before anything is
+    compared, so that no later mistake can lose it.
 
     Raises:
         ArtifactError: There is no artifact, or none of that precision.
@@ -92,7 +109,8 @@ def run_benchmark(
             work = home / "peers" / _fingerprint(against)
             work.mkdir(parents=True, exist_ok=True)
             sources = stack.enter_context(worker_sources())
-            for spec in peer_systems(peers, against, str(work)):
+            calibration = describe_texts(rows, tokens).sha256[:12]
+            for spec in peer_systems(peers, against, str(work), texts=calibration):
                 try:
                     python = prepare_peer(spec, sources, rows, home, on_step)
                 except (EnvironmentFailedError, SystemFailedError) as error:
@@ -101,18 +119,20 @@ def run_benchmark(
                     wanted.append((spec, python))
         with Worker("machine", here) as worker:
             gemm = worker.ask(Gemm()).flops_per_second
-        sampled, failed = take_samples([*systems, *wanted], rows, sizes, sweeps, on_step=on_step, watch=watch)
+        sampled, failed = take_samples(
+            [*systems, *wanted], rows, sizes, sweeps, labels=opened.manifest.labels, on_step=on_step, watch=watch
+        )
     skipped += failed
     names = {found.spec.name for found in sampled}
     if missing := [spec.name for spec, _ in systems if spec.name not in names]:
         raise SystemFailedError(missing[0], next(skip.reason for skip in failed if skip.name == missing[0]))
-    reference = next((found for found in sampled if found.spec.kind != "engine"), sampled[0])
-    results = [_result(found, reference, examples) for found in sampled]
+    reference = _reference(sampled, opened, rows, against)
+    results = [_result(found, reference, examples, opened.manifest) for found in sampled]
     measured = [result for result in results if result.spec.name != CONTROL]
     beside = next(result for result in results if result.spec.name == CONTROL)
-    return BenchResult(
+    raw = BenchResult(
         schema_version=RESULT_SCHEMA_VERSION,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=_commit(),
         command=list(command),
         machine=machine,
@@ -123,8 +143,12 @@ def run_benchmark(
         model_flops=encoder_flops(json.loads((artifact / "config.json").read_text()), tokens),
         systems=measured,
         skipped=skipped,
-        control=compare_with_itself(measured[0], beside),
-        comparisons=compare_with_peers(measured),
+        control=[],
+        comparisons=[],
+    )
+    on_measured(raw)
+    return msgspec.structs.replace(
+        raw, control=compare_with_itself(measured[0], beside), comparisons=compare_with_peers(measured)
     )
 
 
@@ -141,8 +165,8 @@ def _check_sizes(sizes: SampleSizes) -> None:
 
 
 def _read(path: Path, artifact: Artifact) -> list[Example]:
-    examples = read_examples(path)
-    require_labels(examples, artifact.manifest.labels, path)
+    manifest = artifact.manifest
+    examples = with_right_labels(read_examples(path), manifest.labels, manifest.activation, path)
     if len(examples) < _LEAST_TEXTS:
         raise ConfigError(
             f"{path}: holds {len(examples)} text; a benchmark needs at least {_LEAST_TEXTS}, better some hundred."
@@ -161,12 +185,16 @@ def _model_bytes(artifact: Artifact, precision: str) -> int:
 
 
 def _fingerprint(checkpoint: str) -> str:
-    """A name for what is made of a checkpoint: another when its files have changed."""
+    """A name for what is made of a checkpoint: another when its files, or what makes it, have changed."""
     folder = Path(checkpoint)
     digest = sha256(str(folder.resolve() if folder.is_dir() else checkpoint).encode())
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         status = path.stat()
         digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode())
+    for _, kind, _, _ in PEERS.values():
+        digest.update(" ".join(requirements_of(kind)).encode())
+    digest.update(" ".join(f"{name} {version(name)}" for name in ("torch", "transformers")).encode())
+    digest.update(" ".join(vector_extensions()).encode())  # which choose optimum's int8
     return digest.hexdigest()[:16]
 
 
@@ -187,32 +215,68 @@ def prepare_peer(
     return python
 
 
-def _result(found: Sampled, reference: Sampled, examples: Sequence[Example]) -> SystemResult:
-    order = [found.labels.index(label) for label in reference.labels]
-    logits = found.logits[:, order]
-    best, wanted = logits.argmax(axis=1), reference.logits.argmax(axis=1)
-    right = [example.label for example in examples]
-    accuracy = None
-    if all(label is not None for label in right):
-        accuracy = float(np.mean([reference.labels[index] == label for index, label in zip(best, right, strict=True)]))
+def _reference(
+    sampled: Sequence[Sampled], artifact: Artifact, texts: Sequence[Text], against: str | None
+) -> _Reference:
+    labels = artifact.manifest.labels
+    for found in sampled:
+        if found.spec.kind != "engine" and found.spec.precision == "fp32":
+            return _Reference(found.spec.name, align(found.logits, found.labels, labels))
+    if against is not None:
+        torch = msgspec.structs.replace(peer_systems(["eager"], against, "")[0], batch_size=1)
+        try:
+            with Worker(torch.name, this_python(), (torch, texts)) as worker:
+                answered = worker.ask(Answer())
+        except SystemFailedError:
+            pass  # the peers on this checkpoint have told why
+        else:
+            if fits(answered.labels, labels):
+                return _Reference(torch.name, align(np.asarray(answered.logits, np.float32), answered.labels, labels))
+    for found in sampled:
+        if found.spec.precision == "fp32":
+            return _Reference(found.spec.name, found.logits)
+    with onnxpress.load(artifact.path, device="cpu", precision="fp32") as classifier:
+        return _Reference("onnxpress fp32", classifier.logits(texts))
+
+
+def _result(found: Sampled, reference: _Reference, examples: Sequence[Example], manifest: Manifest) -> SystemResult:
+    logits = align(found.logits, found.labels, manifest.labels)
+    decision = Decision(manifest.activation, manifest.thresholds)
+    changed = changed_answers(reference.logits, logits, decision, precision=found.spec.precision)
     return SystemResult(
         spec=found.spec,
-        versions=found.described.versions,
+        versions=found.versions,
         settled=found.settled,
         measurements=[Measurement(load=load, turns=turns) for load, turns in found.turns.items()],
         cold_start_ns=found.cold_start_ns,
-        peak_memory_bytes=found.described.peak_memory_bytes,
+        peak_memory_bytes=found.peak_memory_bytes,
         joules_per_text=sum(found.joules) / len(found.joules) / len(examples) if found.joules else None,
         sweep=found.sweep,
         agreement=Agreement(
-            reference=reference.spec.name,
+            reference=reference.name,
             texts=len(examples),
-            equal_labels=int((best == wanted).sum()),
-            max_logit_difference=float(np.abs(logits - reference.logits).max()),
+            equal_labels=int((~changed).sum()),
+            max_logit_difference=_largest(logits - reference.logits),
             may_change=found.spec.may_change,
-            accuracy=accuracy,
+            accuracy=_accuracy(logits, examples, manifest),
+            compared=compared_by(decision, len(manifest.labels)),
         ),
     )
+
+
+def _largest(differences: NDArray[np.float32]) -> float:
+    """The largest that is finite: JSON has no other numbers, and texts without one count as changed."""
+    finite = np.abs(differences[np.isfinite(differences)])
+    return float(finite.max(initial=0.0))
+
+
+def _accuracy(logits: NDArray[np.float32], examples: Sequence[Example], manifest: Manifest) -> float | None:
+    """The share of right labels; None where some are not known, or an answer is not one label of several."""
+    right = [example.label for example in examples]
+    if manifest.activation != "softmax" or len(manifest.labels) < 2 or None in right:
+        return None
+    best = logits.argmax(axis=1)
+    return float(np.mean([manifest.labels[index] == label for index, label in zip(best, right, strict=True)]))
 
 
 def _commit() -> str:

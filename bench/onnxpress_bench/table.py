@@ -8,10 +8,11 @@ from typing import Final
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from onnxpress_bench.compare import COLD_START, SINGLE, THROUGHPUT
 from onnxpress_bench.result import BenchResult, SystemResult
-from onnxpress_bench.statistics import Ratio, least_samples, median, percentile
+from onnxpress_bench.statistics import LEAST_PAIRS, Ratio, least_samples, median, percentile
 
 __all__ = ["Grid", "grids_of", "render", "throughput", "words_of"]
 
@@ -35,7 +36,7 @@ def grids_of(result: BenchResult) -> list[Grid]:
 
 def render(result: BenchResult) -> Group:
     """Tables, and what is to be known of the run, for a terminal."""
-    return Group(*map(_table, grids_of(result)), *words_of(result))
+    return Group(*map(_table, grids_of(result)), *map(Text, words_of(result)))  # brackets in them are no markup
 
 
 def throughput(result: SystemResult, texts: int) -> float:
@@ -52,7 +53,7 @@ def words_of(result: BenchResult) -> list[str]:
     stolen = "" if conditions.stolen is None else f", {conditions.stolen:.1%} stolen"
     void = " VOID: the machine told a system from itself; measure again with more blocks." if result.is_void else ""
     if not result.is_judged:
-        void = " Too few blocks to judge by; 6 are the least."
+        void = f" Too few blocks to judge by; {LEAST_PAIRS} are the least."
     facts = (
         f"{machine.cpu}, {machine.cpus} CPUs ({', '.join(machine.simd)}), governor {conditions.governor}, load "
         f"{conditions.load_before:.1f} before{stolen}; {result.gemm_flops / 1e9:.0f} GFLOP/s in large fp32 products; "
@@ -73,8 +74,8 @@ def words_of(result: BenchResult) -> list[str]:
 def _flag(system: SystemResult) -> str:
     agreement = system.agreement
     return (
-        f"FLAGGED {system.spec.name}: {agreement.texts - agreement.equal_labels:,} of {agreement.texts:,} labels "
-        f"differ from {agreement.reference}'s; {agreement.may_change:.2%} may."
+        f"FLAGGED {system.spec.name}: {agreement.texts - agreement.equal_labels:,} of {agreement.texts:,} "
+        f"{agreement.compared} differ from {agreement.reference}'s; {agreement.may_change:.2%} may."
     )
 
 
@@ -94,7 +95,7 @@ def _systems(result: BenchResult) -> Grid:
     head = ["system", "texts/s", *(f"p{percent} ms" for percent in _PERCENTS), "cold start s", "peak MiB"]
     return Grid(
         f"{result.texts.count:,} texts, {blocks} blocks of two turns, {requests:,} single requests a system",
-        [*head, "equal labels", "accuracy", "batch"],
+        [*head, f"equal {result.systems[0].agreement.compared}", "accuracy", "batch"],
         [[system.spec.name, *_figures(system, result.texts.count)] for system in result.systems],
     )
 
@@ -132,13 +133,15 @@ def _percentile(samples: Sequence[int], percent: float) -> str:
 
 
 def _interval(ratio: Ratio) -> str:
-    return f"{ratio.value:.2f}× [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio.pairs > 1 else f"{ratio.value:.2f}×"
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.value:.2f}×"
+    return f"{ratio.value:.2f}× [{ratio.low:.2f}, {ratio.high:.2f}]"
 
 
 def _table(grid: Grid) -> Table:
-    table = Table(title=grid.title, title_justify="left")
+    table = Table(title=Text(grid.title), title_justify="left")
     for index, name in enumerate(grid.head):
-        table.add_column(name, justify="right" if index else "left")
+        table.add_column(Text(name), justify="right" if index else "left")
     for row in grid.rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table

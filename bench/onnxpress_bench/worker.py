@@ -29,6 +29,7 @@ __all__ = [
     "Single",
     "Start",
     "Sweep",
+    "Take",
     "main",
 ]
 
@@ -45,6 +46,12 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     """Load the system and answer the first text."""
 
     spec: SystemSpec
+    texts: list[Text]
+
+
+class Take(msgspec.Struct, frozen=True, tag=True):
+    """Ask these texts from now on, of the system as it is loaded."""
+
     texts: list[Text]
 
 
@@ -85,7 +92,7 @@ class Gemm(msgspec.Struct, frozen=True, tag=True):
     """Measure this machine's large fp32 products; needs no system."""
 
 
-Request = Prepare | Start | Single | Bulk | Ask | Answer | Sweep | Describe | Gemm
+Request = Prepare | Start | Take | Single | Bulk | Ask | Answer | Sweep | Describe | Gemm
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -128,6 +135,8 @@ def main() -> None:
                 system, texts = build(request.spec), request.texts
                 system.logits(texts[:1])
                 reply = Reply(labels=list(system.labels))
+            elif isinstance(request, Take):
+                texts, reply = request.texts, Reply()
             elif isinstance(request, Prepare):
                 prepare(request.spec, request.texts, request.extensions)
                 reply = Reply()

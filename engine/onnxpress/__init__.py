@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onnxpress.classifier import Classifier
-from onnxpress.encoder import Text
 from onnxpress.errors import (
     ArtifactError,
     ArtifactIntegrityError,
@@ -30,10 +29,12 @@ from onnxpress.errors import (
     JobLockedError,
     JobStoppedError,
     MissingDependencyError,
+    NoTokensError,
     OnnxpressError,
     OutputExistsError,
     OverloadedError,
     PrecisionUnavailableError,
+    RunError,
     TextEncodingError,
     TextError,
     TextTooLongError,
@@ -45,6 +46,8 @@ from onnxpress.predictions import Prediction
 from onnxpress.serving.metrics import Histogram, ServiceMetrics
 from onnxpress.serving.threaded import ThreadedClassifier
 from onnxpress.settings import CudaSettings, Settings
+from onnxpress.telemetry import turn_off_telemetry
+from onnxpress.texts import Text
 
 __all__ = [
     "ArtifactError",
@@ -68,12 +71,14 @@ __all__ = [
     "JobLockedError",
     "JobStoppedError",
     "MissingDependencyError",
+    "NoTokensError",
     "OnnxpressError",
     "OutputExistsError",
     "OverloadedError",
     "PrecisionUnavailableError",
     "Prediction",
     "Progress",
+    "RunError",
     "ScoreSummary",
     "ServiceMetrics",
     "Settings",
@@ -90,6 +95,8 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+turn_off_telemetry()  # here, so that no process imports ONNX Runtime before it, whichever part of the project it runs
 
 if TYPE_CHECKING:
     from onnxpress.scoring.api import score

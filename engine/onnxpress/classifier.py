@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import islice
 from types import TracebackType
-from typing import overload
+from typing import TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.encoder import Encoder, Text, TokenRows
-from onnxpress.errors import ClosedError, ConfigError, ForkedError, TextError
+from onnxpress.cascade import Cascade
+from onnxpress.encoder import Encoder, TokenRows, slices_of
+from onnxpress.errors import ConfigError, TextError
+from onnxpress.lifetime import Lifetime
 from onnxpress.manifest import Manifest
-from onnxpress.planner import Bucket
 from onnxpress.predictions import (
     Prediction,
     accepted_labels,
     activate,
     best_labels,
     default_thresholds,
-    pool_windows,
     require_top_k,
     top_labels,
 )
-from onnxpress.runner import Runner
-from onnxpress.settings import Settings
+from onnxpress.runner import Company
+from onnxpress.settings import Settings, require_whole
+from onnxpress.started import CHARACTERS_AHEAD, Part, Places, Started, chunks_of
+from onnxpress.texts import LoneText, Text, as_chunks, as_list, as_several, as_stream, is_lone
+from onnxpress.workers import Workers
 
 __all__ = ["Classifier"]
+
+_S = TypeVar("_S")
+_R = TypeVar("_R")
 
 
 class Classifier:
     """A loaded classifier, made by `load`. Safe to share between threads; close it, or use it in a `with`.
+
+    Every method takes a sequence of texts, in which a text is a str and a pair a tuple of two str; the call itself
+    takes one text alone too. What is neither raises TextTypeError.
 
     It can be pickled: where it is unpickled, the artifact is loaded again from its path.
 
@@ -51,85 +57,88 @@ class Classifier:
         self,
         manifest: Manifest,
         encoder: Encoder,
-        runner: Runner,
+        cascade: Cascade,
         *,
         precision: str,
         settings: Settings,
         workers: int,
-        open_mixed: Callable[[], Runner],
+        threads: int,
+        open_mixed: Callable[[], Cascade] | None,
         reload: tuple[Callable[..., Classifier], tuple[object, ...]],
     ) -> None:
         """Join what `load` opened.
 
-        `open_mixed` opens what runs texts of different lengths at once. `reload` makes the same classifier again: a
-        function and its arguments.
+        `threads` tokenize, or run, at once; `workers` batches do. `open_mixed` opens what runs texts of different
+        lengths at once, None where this does. `reload` makes the same classifier again: a function and its arguments.
         """
         self.labels = manifest.labels
-        self.device = runner.session.device
+        self.device = cascade.main.session.device
         self.precision = precision
         self.settings = settings
         self._activation = manifest.activation
         self._thresholds = manifest.thresholds
         self._encoder = encoder
-        self._runner = runner
+        self._cascade = cascade
         self._workers = workers
         self._open_mixed = open_mixed
         self._mixed: Classifier | None = None
         self._opening = threading.Lock()
         self._reload = reload
-        self._process = os.getpid()
-        self._pool = _pool(workers, settings.affinity) if workers > 1 else None
-        self._closed = False
+        self._pool = Workers(workers, settings.affinity) if workers > 1 else None
+        self._tokenizing = self._pool or (Workers(threads, settings.affinity) if threads > 1 else None)
+        self._held = ExitStack()  # and not this object, so that it is freed once nothing refers to it, closed or not
+        self._held.callback(cascade.close)
+        if self._tokenizing is not None:
+            self._held.callback(self._tokenizing.shutdown)
+        self._lifetime = Lifetime(self._held.close)
 
     # A str is a Sequence[str] to a type checker; at run time the first two overloads win.
     @overload
-    def __call__(self, texts: Text, *, top_k: None = None) -> Prediction: ...  # type: ignore[overload-overlap]
+    def __call__(self, texts: LoneText, *, top_k: None = None) -> Prediction: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, texts: Text, *, top_k: int) -> list[Prediction]: ...  # type: ignore[overload-overlap]
+    def __call__(self, texts: LoneText, *, top_k: int) -> list[Prediction]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, texts: Sequence[Text], *, top_k: None = None) -> list[Prediction]: ...
     @overload
     def __call__(self, texts: Sequence[Text], *, top_k: int) -> list[list[Prediction]]: ...
 
     def __call__(
-        self, texts: Text | Sequence[Text], *, top_k: int | None = None
+        self, texts: LoneText | Sequence[Text], *, top_k: int | None = None
     ) -> Prediction | list[Prediction] | list[list[Prediction]]:
         """Classify one text, or a sequence of them in order.
 
-        A str is a text, a tuple of two str a sentence pair; anything else is a sequence of these.
+        A str is a text; a tuple of two str, or a mapping of `text` and `text_pair`, a sentence pair. Anything else is a
+        sequence of str and tuples.
 
         Args:
             texts: What to classify.
             top_k: None for the best label alone, or how many labels to return, best first.
 
         Raises:
-            ConfigError: `top_k` is below 1.
+            ConfigError: `top_k` is no whole number, or below 1.
             TextError: A text cannot be classified; none is.
         """
-        if isinstance(texts, (str, tuple)):
-            return self._predict([texts], top_k)[0]
-        return self._predict(texts, top_k)
+        require_top_k(top_k)
+        scores = self._scores(as_several(texts))
+        found = best_labels(scores, self.labels) if top_k is None else top_labels(scores, self.labels, top_k)
+        return found[0] if is_lone(texts) else found
 
     def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
-        """Raw scores, float32 [len(texts), len(labels)], in input order.
+        """Raw scores, whatever the activation, float32 [len(texts), len(labels)], in input order.
 
         At most `max_texts` texts are tokenized ahead of those that run. Equal texts among these are run once.
 
         Raises:
             TextError: A text cannot be classified; none is answered. Lengths are checked before tokenization.
         """
-        self._encoder.check(texts)
-        size = self.settings.max_texts
-        if len(texts) <= size:
-            return self._started(texts).result()
-        return np.concatenate(list(self._run(texts[start : start + size] for start in range(0, len(texts), size))))
+        return self._logits(as_list(texts))
 
     def probabilities(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Scores, float32 [len(texts), len(labels)], in input order.
 
         Softmax for one label, sigmoid for many, the raw value for regression. Raises as `logits` does.
         """
-        return self.scores(self.logits(texts))
+        return self._scores(as_list(texts))
 
     def accepted(self, texts: Sequence[Text]) -> list[list[Prediction]]:
         """The labels of each text that reach their threshold, best first; none is an answer too.
@@ -140,37 +149,41 @@ class Classifier:
         Raises:
             ConfigError: The model is a regression, which has no labels to accept.
         """
+        self.require_accepting()
+        return self.accept(self.probabilities(texts))
+
+    def require_accepting(self) -> None:
+        """Raise ConfigError where the model is a regression, which has no labels to accept."""
         if self._activation == "identity":
             raise ConfigError("a regression gives a value, not labels to accept; call the classifier itself")
+
+    def accept(self, scores: NDArray[np.float32]) -> list[list[Prediction]]:
+        """`accepted` of what `probabilities` gave, float32 [texts, len(labels)]."""
         if self._thresholds is None and self._activation == "softmax":
-            return [[best] for best in self._predict(texts, None)]
+            return [[best] for best in best_labels(scores, self.labels)]
         thresholds = self._thresholds or default_thresholds(len(self.labels))
-        return accepted_labels(self.probabilities(texts), self.labels, thresholds)
+        return accepted_labels(scores, self.labels, thresholds)
 
     def stream(self, texts: Iterable[Text], *, chunk: int | None = None) -> Iterator[Prediction]:
         """Classify an endless iterable in constant memory, in order, `chunk` texts at a time.
 
         With `optimize_for="throughput"` a chunk, `max_texts` texts by default, is read and tokenized while the one
-        before it runs.
+        before it runs. Where texts are long a chunk is smaller: it has no more than some millions of characters.
 
         Raises:
-            ConfigError: `chunk` is below 1.
+            ConfigError: `chunk` is no whole number, or below 1.
             TextError: A text cannot be classified; predictions of the chunks before it were yielded. Its index counts
                 from the first text.
         """
-        size = self.settings.max_texts if chunk is None else chunk
-        if size < 1:
-            raise ConfigError(f"chunk must be at least 1, got {chunk}")
-        remaining, done = iter(texts), 0
-        try:
-            for scores in self.stream_probabilities(iter(lambda: list(islice(remaining, size)), [])):
-                yield from best_labels(scores, self.labels)
-                done += len(scores)
-        except TextError as error:
-            raise error.moved(done) from None
+        size = self.settings.max_texts if chunk is None else require_whole("chunk", chunk)
+        return self._stream(chunks_of(as_stream(texts), size))
 
     def stream_probabilities(self, chunks: Iterable[Sequence[Text]]) -> Iterator[NDArray[np.float32]]:
-        """`probabilities` of each chunk, in order, in constant memory.
+        """`probabilities` of each chunk, as `stream_logits` gives their logits."""
+        return map(self.scores, self.stream_logits(chunks))
+
+    def stream_logits(self, chunks: Iterable[Sequence[Text]]) -> Iterator[NDArray[np.float32]]:
+        """`logits` of each chunk, in order, in constant memory.
 
         With `optimize_for="throughput"` each is read and tokenized while the one before it runs.
 
@@ -178,35 +191,43 @@ class Classifier:
             TextError: A text cannot be classified; all chunks before its own were yielded. Its index counts from its
                 own chunk's start.
         """
-
-        def checked() -> Iterator[Sequence[Text]]:
-            for chunk in chunks:
-                self._encoder.check(chunk)
-                yield chunk
-
-        return (self.scores(logits) for logits in self._run(checked()))
+        return self._stream_logits(as_chunks(chunks))
 
     def count_tokens(self, texts: Sequence[Text]) -> NDArray[np.int64]:
         """Tokens that each text has before any are cut, special tokens included, int64 [len(texts)].
 
-        With `long_text="truncate"`, a text of more than `max_length` loses the rest. Raises as `logits` does.
+        With `long_text="truncate"`, a text of more than `max_length` loses the rest.
+
+        Raises:
+            TextError: It is no text, has too many characters, or cannot be encoded.
         """
-        self._check_usable()
-        return self._encoder.count_tokens(texts)
+        with self._lifetime:
+            return self._encoder.count_tokens(as_list(texts))
 
     def rejected(self, texts: Sequence[Text]) -> list[TextError]:
-        """Why each text that cannot be classified cannot, by its index, in order; empty when all can."""
-        return list(self._encoder.rejected(texts))
+        """Why each text that cannot be classified cannot, by its index, in order; empty when all can.
+
+        Nothing is run. Texts are tokenized only where their number of tokens may be the reason: with `long_text`
+        other than "truncate", and where the tokenizer adds no tokens of its own.
+        """
+        with self._lifetime:
+            return list(self._encoder.rejected(as_list(texts)))
 
     def encode(self, texts: Sequence[Text]) -> TokenRows:
         """Tokenize `texts` for `run`. Raises as `logits` does."""
-        self._check_usable()
-        return self._encoder.encode(texts)
+        with self._lifetime:
+            checked = as_list(texts)
+            self._encoder.check(checked)
+            return self._encoder.tokenize(checked, self._spread)
 
     def run(self, rows: TokenRows) -> NDArray[np.float32]:
-        """Logits of tokenized texts, float32 [texts, len(labels)], run in the calling thread."""
-        self._check_usable()
-        return _Started(*self._begin(rows, None), rows, None, self.settings).result()
+        """Logits of tokenized texts, float32 [texts, len(labels)], run in the calling thread.
+
+        Raises:
+            RunError: ONNX Runtime failed, or logits are not finite. Its index is that of a text of `rows`.
+        """
+        with self._lifetime:
+            return self._begin(rows, None, Places()).result()
 
     def mixed(self) -> Classifier:
         """This classifier as services use it: texts of different lengths run at once, in one batch.
@@ -215,11 +236,14 @@ class Classifier:
         digits, int8 by what a step of its integers makes. It is opened once, and closed with this one; where the
         artifact has no graph for it, it is this one.
         """
-        self._check_usable()
-        with self._opening:
+        with self._lifetime, self._opening:
+            if self._open_mixed is None:
+                return self
             if self._mixed is None:
+                cascade = self._open_mixed()
+                self._held.callback(cascade.close)
                 mixed = object.__new__(Classifier)  # a copy would be loaded again, as what is unpickled is
-                vars(mixed).update(vars(self), _runner=self._open_mixed(), _pool=None)
+                vars(mixed).update(vars(self), _cascade=cascade, _pool=None, _open_mixed=None)
                 self._mixed = mixed
             return self._mixed
 
@@ -229,25 +253,38 @@ class Classifier:
 
     def shape_of(self, tokens: int) -> int:
         """Rows of `tokens` tokens run together with those of which this is the same number."""
-        return self._runner.width(tokens)
+        return self._cascade.main.width(tokens)
+
+    def company(self, waiting: Mapping[int, int], shape: int) -> Company:
+        """What may run beside a row of `shape`; `waiting` are rows by their shape."""
+        return self._cascade.main.company(waiting, shape)
 
     @property
     def max_tokens(self) -> int:
         """Tokens that a batch may have."""
-        return self._runner.max_tokens
+        return self._cascade.main.max_tokens
 
     @property
     def workers(self) -> int:
         """Batches that run at once."""
         return self._workers
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What may answer a text, in turn: ("int8", "fp32") where int8 leaves to fp32 what it is not sure of."""
+        return tuple(stage.name for stage in self._cascade.stages)
+
+    @property
+    def answered(self) -> dict[str, int]:
+        """Different texts that each stage has answered until now, by its name; those of `mixed` apart."""
+        return self._cascade.answered
+
     def close(self) -> None:
-        """Stop the workers; later calls raise ClosedError. Calls under way finish first."""
-        self._closed = True
-        if self._mixed is not None:
-            self._mixed._closed = True
-        if self._pool is not None:
-            self._pool.shutdown()
+        """Let calls under way finish, then stop the workers and free the sessions; later calls raise ClosedError.
+
+        A stream is under way while its next answers are awaited; after that it is as any later call.
+        """
+        self._lifetime.end()
 
     def __reduce__(self) -> tuple[Callable[..., Classifier], tuple[object, ...]]:
         return self._reload
@@ -260,111 +297,100 @@ class Classifier:
     ) -> None:
         self.close()
 
-    @overload
-    def _predict(self, texts: Sequence[Text], top_k: None) -> list[Prediction]: ...
-    @overload
-    def _predict(self, texts: Sequence[Text], top_k: int) -> list[list[Prediction]]: ...
-    @overload
-    def _predict(self, texts: Sequence[Text], top_k: int | None) -> list[Prediction] | list[list[Prediction]]: ...
+    def _scores(self, texts: Sequence[Text]) -> NDArray[np.float32]:
+        return self.scores(self._logits(texts))
 
-    def _predict(self, texts: Sequence[Text], top_k: int | None) -> list[Prediction] | list[list[Prediction]]:
-        require_top_k(top_k)
-        scores = self.probabilities(texts)
-        return best_labels(scores, self.labels) if top_k is None else top_labels(scores, self.labels, top_k)
+    def _logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
+        """Logits of a list of what may be texts, in one call."""
+        with self._lifetime:
+            self._encoder.check(texts)
+            parts = list(self._parts(texts))
+            if len(parts) == 1:
+                return self._started(parts[0]).result()
+            return np.concatenate(list(self._run(parts)))
 
-    def _check_usable(self) -> None:
-        if self._closed:
-            raise ClosedError("classifier")
-        if (here := os.getpid()) != self._process:
-            raise ForkedError(self._process, here)
+    def _stream(self, chunks: Iterable[Sequence[Text]]) -> Iterator[Prediction]:
+        done = 0
+        try:
+            for scores in map(self.scores, self._stream_logits(chunks)):
+                yield from best_labels(scores, self.labels)
+                done += len(scores)
+        except TextError as error:
+            raise error.moved(done) from None
 
-    def _run(self, chunks: Iterable[Sequence[Text]]) -> Iterator[NDArray[np.float32]]:
-        """Logits of each chunk of checked texts, in order; what fails does so after all before it was yielded."""
-        started: deque[_Started] = deque()
-        remaining = iter(chunks)
+    def _stream_logits(self, chunks: Iterable[object]) -> Iterator[NDArray[np.float32]]:
+        """Logits of each chunk, in order; the parts of a long one run one after the other too."""
+        counts: deque[int] = deque()
+
+        def parts() -> Iterator[Part]:
+            for chunk in chunks:
+                texts = as_list(chunk)
+                self._encoder.check(texts)
+                found = list(self._parts(texts))
+                counts.append(len(found))
+                yield from found
+
+        done: list[NDArray[np.float32]] = []
+        for logits in self._run(parts()):
+            done.append(logits)
+            if len(done) == counts[0]:
+                counts.popleft()
+                yield np.concatenate(done) if len(done) > 1 else done[0]
+                done = []
+
+    def _parts(self, texts: Sequence[Text]) -> Iterator[Part]:
+        """What is tokenized together, of checked texts; one part, empty, of none."""
+        ranges = slices_of(texts, most=self.settings.max_texts, characters=CHARACTERS_AHEAD)
+        for start, end in list(ranges) or [(0, 0)]:
+            yield Part(texts[start:end], start)
+
+    def _run(self, parts: Iterable[Part]) -> Iterator[NDArray[np.float32]]:
+        """Logits of each part, in order; what fails does so after all before it was yielded.
+
+        Only what is done with a part is a call: the next may be long in coming.
+        """
+        started: deque[Started] = deque()
+        remaining = iter(parts)
         failure: Exception | None = None
         with ExitStack() as stack:
-            stack.callback(lambda: deque(map(_Started.cancel, started), maxlen=0))
+            stack.callback(lambda: deque(map(Started.cancel, started), maxlen=0))
             while failure is None:
                 try:
                     started.append(self._started(next(remaining)))
                 except StopIteration:
                     break
-                except Exception as error:  # the chunks' own: raised below
+                except Exception as error:  # the parts' own: raised below
                     failure = error
                 if len(started) > (self._pool is not None):  # one ahead where others run the one before
-                    yield started.popleft().result()
+                    yield self._result(started.popleft())
             while started:
-                yield started.popleft().result()
+                yield self._result(started.popleft())
         if failure is not None:
             raise failure
 
-    def _started(self, texts: Sequence[Text]) -> _Started:
+    def _started(self, part: Part) -> Started:
         """Tokenize checked texts, and begin to run them: on the workers, or here and now where there are none."""
-        self._check_usable()
+        texts = part.texts
         unique = dict.fromkeys(texts)
-        repeats = None
+        places = Places(part.first)
         if len(unique) < len(texts):
-            places = {text: place for place, text in enumerate(unique)}
-            repeats = np.array([places[text] for text in texts])
+            known = {text: place for place, text in enumerate(unique)}
+            places = Places(part.first, np.array([known[text] for text in texts]))
             texts = list(unique)
-        rows = self._encoder.tokenize(texts)
-        return _Started(*self._begin(rows, self._pool), rows, repeats, self.settings)
+        with self._lifetime, places.told():
+            rows = self._encoder.tokenize(texts, self._spread)
+            return self._begin(rows, self._pool, places)
 
-    def _begin(self, rows: TokenRows, pool: Executor | None) -> tuple[NDArray[np.float32], list[Future[None]]]:
-        """Logits of `rows`, one a window, and the runs that still fill them; none without a pool."""
-        logits = np.empty((len(rows.lengths), len(self.labels)), dtype=np.float32)
-        buckets = self._runner.plan(rows.lengths, 1 if pool is None else self._workers)
+    def _result(self, started: Started) -> NDArray[np.float32]:
+        with self._lifetime:
+            return started.result()
 
-        def run(bucket: Bucket) -> None:
-            logits[bucket.rows] = self._runner.run(rows, bucket)
+    def _spread(self, function: Callable[[_S], _R], parts: Sequence[_S]) -> Iterable[_R]:
+        """As `map`, on the classifier's threads."""
+        if self._tokenizing is None or len(parts) == 1:
+            return map(function, parts)
+        return self._tokenizing.map(function, parts)
 
-        if pool is not None and len(buckets) > 1:
-            return logits, [pool.submit(run, bucket) for bucket in buckets]
-        for bucket in buckets:
-            run(bucket)
-        return logits, []
-
-
-class _Started:
-    """Texts that run."""
-
-    def __init__(
-        self,
-        logits: NDArray[np.float32],
-        running: list[Future[None]],
-        rows: TokenRows,
-        repeats: NDArray[np.intp] | None,
-        settings: Settings,
-    ) -> None:
-        self._logits = logits
-        self._running = running
-        self._rows = rows
-        self._repeats = repeats
-        self._settings = settings
-
-    def result(self) -> NDArray[np.float32]:
-        """Logits of the texts, once all have run."""
-        try:
-            for future in self._running:
-                future.result()
-        except BaseException:
-            self.cancel()
-            raise
-        logits = self._logits
-        if self._rows.starts is not None:
-            logits = pool_windows(logits, self._rows.starts, self._settings.pooling)
-        return logits if self._repeats is None else logits[self._repeats]
-
-    def cancel(self) -> None:
-        """Do not run what has not begun."""
-        for future in self._running:
-            future.cancel()
-
-
-def _pool(workers: int, affinity: Sequence[int] | None) -> ThreadPoolExecutor:
-    """A thread for each batch that runs at once, pinned to a CPU each where `affinity` names them."""
-    if affinity is None:
-        return ThreadPoolExecutor(workers, "onnxpress")
-    cpus = iter(affinity)
-    return ThreadPoolExecutor(workers, "onnxpress", initializer=lambda: os.sched_setaffinity(0, {next(cpus)}))
+    def _begin(self, rows: TokenRows, workers: Workers | None, places: Places) -> Started:
+        """Begin to run `rows`: on `workers`, or here and now without them."""
+        return Started(self._cascade.begin(rows, workers, self._workers), places)

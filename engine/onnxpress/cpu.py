@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from onnxpress.system import kernel_file, thread_cpus
+
 __all__ = ["available_cpus", "cpu_quota"]
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
@@ -14,7 +16,7 @@ _CGROUP: Final = Path("/sys/fs/cgroup")
 
 def available_cpus(cgroup: Path = _CGROUP) -> int:
     """CPUs that this process may use, at least 1: its affinity, cut to the container's quota where one is set."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    affinity = len(thread_cpus() or ()) or os.cpu_count() or 1
     quota = cpu_quota(cgroup)
     return max(1, min(affinity, math.ceil(quota) if quota else affinity))
 
@@ -26,15 +28,15 @@ def cpu_quota(cgroup: Path = _CGROUP) -> float | None:
 
 def _quota_v2(cgroup: Path) -> float | None:
     try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
+        quota, period = kernel_file(cgroup / "cpu.max").split()
         return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
+    except (ValueError, ZeroDivisionError):
         return None
 
 
 def _quota_v1(cgroup: Path) -> float | None:
     try:
-        quota = int((cgroup / "cpu/cpu.cfs_quota_us").read_text())
-        return quota / int((cgroup / "cpu/cpu.cfs_period_us").read_text()) if quota > 0 else None
-    except (OSError, ValueError):
+        quota = int(kernel_file(cgroup / "cpu/cpu.cfs_quota_us"))
+        return quota / int(kernel_file(cgroup / "cpu/cpu.cfs_period_us")) if quota > 0 else None
+    except (ValueError, ZeroDivisionError):
         return None

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.ending import native
 from onnxpress.errors import (
     ConfigError,
+    NoTokensError,
     TextEncodingError,
     TextError,
     TextTooLongError,
@@ -20,16 +24,43 @@ from onnxpress.errors import (
     TooManyTokensError,
 )
 from onnxpress.settings import LongText
+from onnxpress.texts import Text, describe
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-__all__ = ["Encoder", "Text", "TokenRows"]
-
-Text = str | tuple[str, str]
-"""A text, or a sentence pair."""
+__all__ = ["Encoder", "Text", "TokenIds", "TokenRows", "slices_of"]
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_SLICE_TEXTS: Final = 32
+# A tokenizer needs some 30 bytes a character while it works, whatever it keeps in the end.
+_SLICE_CHARACTERS: Final = 2**16
+_PARALLELISM: Final = "TOKENIZERS_PARALLELISM"
+_OFF: Final = frozenset(("", "false", "0", "off", "no", "n", "f"))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIds:
+    """The tokens of one row: nothing else of what a tokenizer tells is kept.
+
+    Attributes:
+        ids: int32 [tokens].
+        type_ids: int32 [tokens]; None where all are 0.
+    """
+
+    ids: NDArray[np.int32]
+    type_ids: NDArray[np.int32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def column(self, name: str) -> NDArray[np.int32]:
+        """The graph's input `name`, int32 [tokens]."""
+        if name == "input_ids":
+            return self.ids
+        if name == "attention_mask":
+            return np.ones_like(self.ids)
+        return np.zeros_like(self.ids) if self.type_ids is None else self.type_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +73,7 @@ class TokenRows:
         starts: The first row of each text, where some have several, intp [texts]; None where each has one.
     """
 
-    encodings: Sequence[Encoding]
+    encodings: Sequence[TokenIds]
     lengths: NDArray[np.int64]
     starts: NDArray[np.intp] | None = None
 
@@ -50,17 +81,25 @@ class TokenRows:
         """The graph's inputs for `rows`, which must have equal length: int64 [rows, length] by name."""
         return {name: np.array([self.column(row, name) for row in rows], dtype=np.int64) for name in names}
 
-    def column(self, row: np.intp, name: str) -> Sequence[int]:
-        """The graph's input `name` for the row `row`, a number for each token."""
-        column: Sequence[int] = _COLUMNS[name](self.encodings[int(row)])
-        return column
+    def column(self, row: np.intp, name: str) -> NDArray[np.int32]:
+        """The graph's input `name` for the row `row`, int32 [tokens]."""
+        return self.encodings[int(row)].column(name)
+
+    def text_of(self, row: int) -> int:
+        """The index of the text that the row `row` belongs to."""
+        return row if self.starts is None else int(np.searchsorted(self.starts, row, side="right")) - 1
 
 
-_COLUMNS: Final[dict[str, Any]] = {
-    "input_ids": lambda encoding: encoding.ids,
-    "attention_mask": lambda encoding: encoding.attention_mask,
-    "token_type_ids": lambda encoding: encoding.type_ids,
-}
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """Texts that are tokenized by one thread, one after the other; `first` is the index of the first of them."""
+
+    texts: Sequence[Text]
+    first: int
+
+
+Spread = Callable[[Callable[[_Slice], list[list[TokenIds]]], Sequence[_Slice]], Iterable[list[list[TokenIds]]]]
+"""As `map` does, perhaps in several threads: results come in order."""
 
 
 class Encoder:
@@ -69,6 +108,9 @@ class Encoder:
     Padding and truncation stored in the tokenizer are replaced: rows are never padded here. What has more than
     `max_length` tokens is cut on `truncation_side` (of a pair, the longer text first), or becomes windows of which
     each repeats the last `stride` tokens of the one before, or is refused.
+
+    Each text is tokenized in the calling thread, or in those that `tokenize` is given: never in the pool that the
+    tokenizers library has, which knows neither how many threads may be used nor on which CPUs.
     """
 
     def __init__(
@@ -83,7 +125,8 @@ class Encoder:
     ) -> None:
         """Raises ConfigError when `stride` leaves a window no token of its own."""
         tokenizer.no_padding()
-        room = max_length - tokenizer.num_special_tokens_to_add(is_pair=False)
+        special = [tokenizer.num_special_tokens_to_add(is_pair=pair) for pair in (False, True)]
+        room = max_length - special[0]
         windows = long_text == "windows"
         overlap = (room // 4 if stride is None else stride) if windows else 0
         if windows and overlap >= room:
@@ -95,6 +138,8 @@ class Encoder:
         self._max_length = max_length
         self._max_characters = max_characters
         self._long_text = long_text
+        self._tokens_tell = long_text != "truncate" or not all(special)  # whether a text is bad may take tokens to tell
+        self._at_once = _texts_at_once()
 
     def encode(self, texts: Sequence[Text]) -> TokenRows:
         """Tokenize `texts`, a sentence pair being a tuple of two.
@@ -104,36 +149,49 @@ class Encoder:
             TextTooLongError: A text has more characters than `max_characters`.
             TextEncodingError: A text holds a lone surrogate.
             TooManyTokensError: A text has more tokens than fit, and they may not be cut.
+            NoTokensError: A text becomes no tokens.
         """
         self.check(texts)
         return self.tokenize(texts)
 
     def check(self, texts: Sequence[Text]) -> None:
-        """Raise the first of `rejected`."""
-        if (bad := next(self.rejected(texts), None)) is not None:
-            raise bad
+        """Raise the first of those problems that show before a text is tokenized."""
+        for index, text in enumerate(texts):
+            if (problem := self._problem(index, text)) is not None:
+                raise problem
 
     def rejected(self, texts: Sequence[Text]) -> Iterator[TextError]:
-        """Why each text that cannot be tokenized cannot, in order; nothing is tokenized."""
+        """Why each text that `encode` would refuse is refused, in order.
+
+        Texts are tokenized only where their number of tokens may be the reason.
+        """
         for index, text in enumerate(texts):
             if (problem := self._problem(index, text)) is not None:
                 yield problem
+            elif self._tokens_tell:
+                try:
+                    self._tokenize_slice(_Slice([text], index))
+                except TextError as error:
+                    yield error
 
-    def tokenize(self, texts: Sequence[Text]) -> TokenRows:
-        """As `encode`, of texts that were checked."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
+    def tokenize(self, texts: Sequence[Text], spread: Spread = map) -> TokenRows:
+        """As `encode`, of texts that were checked; `spread` maps over parts of them, in order."""
+        found = list(chain.from_iterable(spread(self._tokenize_slice, list(_cut(texts)))))
         starts = None
-        if self._long_text != "truncate" and any(encoding.overflowing for encoding in encodings):
-            self._refuse_long(texts, encodings)
-            counts = np.array([1 + len(encoding.overflowing) for encoding in encodings])
+        rows = list(chain.from_iterable(found))
+        if len(rows) > len(found):
+            counts = np.fromiter(map(len, found), dtype=np.intp, count=len(found))
             starts = np.cumsum(counts) - counts
-            encodings = [row for encoding in encodings for row in (encoding, *encoding.overflowing)]
-        return TokenRows(encodings, np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings)), starts)
+        return TokenRows(rows, np.fromiter(map(len, rows), dtype=np.int64, count=len(rows)), starts)
 
     def count_tokens(self, texts: Sequence[Text]) -> NDArray[np.int64]:
-        """Tokens that each text has before any are cut, special tokens included, int64 [texts]. Raises as `encode`."""
+        """Tokens that each text has before any are cut, special tokens included, int64 [texts].
+
+        Raises what `check` does.
+        """
         self.check(texts)
-        return np.array([len(encoding) for encoding in self._whole.encode_batch_fast(list(texts))], dtype=np.int64)
+        counts = [len(encoding) for part in _cut(texts) for encoding in self._encodings(self._whole, part.texts)]
+        return np.array(counts, dtype=np.int64)
 
     @cached_property
     def _whole(self) -> Tokenizer:
@@ -144,19 +202,37 @@ class Encoder:
         whole.no_truncation()
         return whole
 
-    def _refuse_long(self, texts: Sequence[Text], encodings: Sequence[Encoding]) -> None:
-        for index, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
-            if encoding.overflowing and self._long_text == "error":
-                way_out = "Shorten it, or load with long_text='truncate' or 'windows'."
-                raise TooManyTokensError(index, self._max_length, way_out)
-            if encoding.overflowing and isinstance(text, tuple):
-                way_out = "A pair has no windows: shorten it, or load with long_text='truncate'."
-                raise TooManyTokensError(index, self._max_length, way_out)
+    def _encodings(self, tokenizer: Tokenizer, texts: Sequence[Text]) -> Iterator[Encoding]:
+        for start in range(0, len(texts), self._at_once):
+            with native:
+                encodings = tokenizer.encode_batch_fast(list(texts[start : start + self._at_once]))
+            yield from encodings
+
+    def _tokenize_slice(self, part: _Slice) -> list[list[TokenIds]]:
+        """The rows of each text: one, or one a window."""
+        found: list[list[TokenIds]] = []
+        for text, encoding in zip(part.texts, self._encodings(self._tokenizer, part.texts), strict=True):
+            index = part.first + len(found)
+            if not len(encoding):
+                raise NoTokensError(index)
+            windows = [] if self._long_text == "truncate" else encoding.overflowing
+            if windows:
+                self._refuse_long(index, text)
+            found.append([_token_ids(row) for row in (encoding, *windows)])
+        return found
+
+    def _refuse_long(self, index: int, text: Text) -> None:
+        if self._long_text == "error":
+            way_out = "Shorten it, or load with long_text='truncate' or 'windows'."
+            raise TooManyTokensError(index, self._max_length, way_out)
+        if isinstance(text, tuple):
+            way_out = "A pair has no windows: shorten it, or load with long_text='truncate'."
+            raise TooManyTokensError(index, self._max_length, way_out)
 
     def _problem(self, index: int, text: object) -> TextError | None:
-        parts = text if isinstance(text, tuple) else (text,)
-        if len(parts) > 2 or not parts or not all(isinstance(part, str) for part in parts):
-            return TextTypeError(index, _describe(text))
+        parts: tuple[Any, ...] = text if isinstance(text, tuple) and len(text) == 2 else (text,)
+        if not all(isinstance(part, str) for part in parts):
+            return TextTypeError(index, describe(text))
         characters = sum(map(len, parts))
         if characters > self._max_characters:
             return TextTooLongError(index, characters, self._max_characters)
@@ -166,7 +242,36 @@ class Encoder:
         return None
 
 
-def _describe(text: object) -> str:
-    if isinstance(text, tuple):
-        return f"a tuple of {len(text)}: ({', '.join(type(part).__name__ for part in text)})"
-    return f"of type {type(text).__name__}"
+def slices_of(texts: Sequence[Text], *, most: int, characters: int) -> Iterator[tuple[int, int]]:
+    """Consecutive ranges (start, end) of checked texts: at most `most` of them, and `characters` or one text."""
+    start = held = 0
+    for index, text in enumerate(texts):
+        size = len(text) if isinstance(text, str) else sum(map(len, text))
+        if index > start and (index - start == most or held + size > characters):
+            yield start, index
+            start, held = index, 0
+        held += size
+    if start < len(texts):
+        yield start, len(texts)
+
+
+def _cut(texts: Sequence[Text]) -> Iterator[_Slice]:
+    for start, end in slices_of(texts, most=_SLICE_TEXTS, characters=_SLICE_CHARACTERS):
+        yield _Slice(texts[start:end], start)
+
+
+def _token_ids(encoding: Encoding) -> TokenIds:
+    type_ids = encoding.type_ids
+    return TokenIds(
+        np.array(encoding.ids, dtype=np.int32),
+        np.array(type_ids, dtype=np.int32) if any(type_ids) else None,
+    )
+
+
+def _texts_at_once() -> int:
+    """How many texts a call of the tokenizers library may take without its spreading them over threads of its own.
+
+    It has a pool of threads for each CPU, the process's only one, made when it is first needed. It goes by a variable
+    of the environment, which is set here for this process unless the user did. A text alone never is spread.
+    """
+    return _SLICE_TEXTS if os.environ.setdefault(_PARALLELISM, "false").lower() in _OFF else 1

@@ -8,7 +8,9 @@
     │   ├── TextTypeError           neither a string nor a pair of strings
     │   ├── TextEncodingError       a lone surrogate
     │   ├── TextTooLongError        more characters than `max_characters`
-    │   └── TooManyTokensError      more tokens than the model takes, where these must not be cut
+    │   ├── TooManyTokensError      more tokens than the model takes, where these must not be cut
+    │   ├── NoTokensError           nothing that the model could read
+    │   └── RunError                a run that failed, or whose logits are not finite
     ├── ArtifactError
     │   ├── ArtifactNotFoundError   no artifact at that path
     │   ├── ArtifactSchemaError     a manifest this version cannot read
@@ -34,10 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike, fspath
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from typing import Self
 
 __all__ = [
     "ArtifactError",
@@ -57,10 +56,12 @@ __all__ = [
     "JobLockedError",
     "JobStoppedError",
     "MissingDependencyError",
+    "NoTokensError",
     "OnnxpressError",
     "OutputExistsError",
     "OverloadedError",
     "PrecisionUnavailableError",
+    "RunError",
     "TextEncodingError",
     "TextError",
     "TextTooLongError",
@@ -121,20 +122,38 @@ class TextError(OnnxpressError):
         super().__init__(index, *args)
         self.index = index
 
+    @property
+    def problem(self) -> str:
+        """What is wrong with it, and the way out: the rest of a sentence that begins with the text."""
+        return self._problem()
+
     def moved(self, by: int) -> Self:
         """The same error, of a text `by` places further on."""
-        return type(self)(self.index + by, *self.args[1:])
+        return self.placed(self.index + by)
+
+    def placed(self, index: int) -> Self:
+        """The same error, of the text at `index`."""
+        return type(self)(index, *self.args[1:])
+
+    def __str__(self) -> str:
+        return f"text {self.index} {self.problem}"
+
+    def _problem(self) -> str:
+        return "cannot be classified."
 
 
 class TextTypeError(TextError, TypeError):
-    """A text is neither a string nor a pair of strings."""
+    """A text is neither a string nor a pair of strings, or what is passed is no sequence of texts (index 0)."""
 
     def __init__(self, index: int, found: str) -> None:
         super().__init__(index, found)
         self.found = found
 
-    def __str__(self) -> str:
-        return f"text {self.index} is {self.found}; pass a str, a pair of str as a tuple, or a list of these."
+    def _problem(self) -> str:
+        return (
+            f"is {self.found}. Pass a list, in which a text is a str and a pair a tuple of two str. Where a text may "
+            "stand alone, as in clf(text), a pair may be {'text': …, 'text_pair': …} too."
+        )
 
 
 class TextEncodingError(TextError, ValueError):
@@ -144,9 +163,9 @@ class TextEncodingError(TextError, ValueError):
         super().__init__(index, position, code_point)
         self.position, self.code_point = position, code_point
 
-    def __str__(self) -> str:
+    def _problem(self) -> str:
         return (
-            f"text {self.index} holds the lone surrogate U+{self.code_point:04X} at character {self.position}. "
+            f"holds the lone surrogate U+{self.code_point:04X} at character {self.position}. "
             "Repair it, for example with text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
         )
 
@@ -158,11 +177,8 @@ class TextTooLongError(TextError, ValueError):
         super().__init__(index, characters, limit)
         self.characters, self.limit = characters, limit
 
-    def __str__(self) -> str:
-        return (
-            f"text {self.index} has {self.characters:,} characters; the limit is {self.limit:,}. "
-            "Shorten it, or raise max_characters."
-        )
+    def _problem(self) -> str:
+        return f"has {self.characters:,} characters; the limit is {self.limit:,}. Shorten it, or raise max_characters."
 
 
 class TooManyTokensError(TextError, ValueError):
@@ -172,8 +188,30 @@ class TooManyTokensError(TextError, ValueError):
         super().__init__(index, limit, way_out)
         self.limit, self.way_out = limit, way_out
 
-    def __str__(self) -> str:
-        return f"text {self.index} has more than the {self.limit:,} tokens that the model takes. {self.way_out}"
+    def _problem(self) -> str:
+        return f"has more than the {self.limit:,} tokens that the model takes. {self.way_out}"
+
+
+class NoTokensError(TextError, ValueError):
+    """A text becomes no tokens, as an empty one does where the tokenizer adds none of its own."""
+
+    def _problem(self) -> str:
+        return "becomes no tokens, so there is nothing to classify. Leave it out."
+
+
+class RunError(TextError, RuntimeError):
+    """ONNX Runtime failed, or gave logits that are not finite. Of texts that ran together, `index` is the first.
+
+    Attributes:
+        reason: What happened, with the way out.
+    """
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(index, reason)
+        self.reason = reason
+
+    def _problem(self) -> str:
+        return f"cannot be answered: {self.reason}"
 
 
 class BadRowError(OnnxpressError, ValueError):
@@ -262,7 +300,7 @@ class OverloadedError(OnnxpressError, RuntimeError):
     """A service's queue is full.
 
     Attributes:
-        what: What there is too much of: "requests" or "tokens".
+        what: What there is too much of: "requests", "tokens", or "callers" that wait for room.
         waiting: How much waits, this request included.
         limit: How much may.
     """
@@ -272,9 +310,10 @@ class OverloadedError(OnnxpressError, RuntimeError):
         self.what, self.waiting, self.limit = what, waiting, limit
 
     def __str__(self) -> str:
+        other = "" if self.what == "callers" else ", pass when_full='wait'"
         return (
             f"{self.waiting:,} {self.what} would wait; the limit is {self.limit:,}. "
-            f"Try again later, pass when_full='wait', or raise max_{self.what}."
+            f"Try again later{other}, or raise max_{self.what}."
         )
 
 

@@ -2,66 +2,82 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
+import gzip
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, cast
 
 import msgspec
 
 from onnxpress.encoder import Text
 from onnxpress.errors import ConfigError, MissingDependencyError
+from onnxpress.scoring.csv_rows import Dialect, csv_header, csv_rows
+from onnxpress.scoring.json_text import decode_json
+from onnxpress.scoring.options import Compression, Format, format_of
+from onnxpress.scoring.text_rows import Lines, stripped
 
-__all__ = ["Example", "read_examples", "read_texts", "require_labels"]
-
-_MAX_FIELD: Final = 100 * 2**20
+__all__ = ["Example", "read_examples", "read_texts"]
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A text, or a sentence pair, and its right label where it is known."""
+    """A text, or a sentence pair, and its right label where it is known.
+
+    As files give it, see `onnxpress.sample_labels` for what the model makes of it: a text, or several of them.
+    """
 
     text: Text
-    label: str | None = None
+    label: str | tuple[str, ...] | tuple[float, ...] | None = None
 
 
 class _Row(msgspec.Struct):
     text: str
     text_pair: str | None = None
-    label: str | int | None = None
+    label: str | bool | int | float | list[str | bool | int | float] | None = None
 
 
 def read_examples(path: Path) -> list[Example]:
     """The examples in `path`, in order.
 
-    .jsonl, .csv, .tsv and .parquet files have a field `text`, and may have `text_pair` and `label`; any other file
-    holds a text on each line of UTF-8.
+    Its name tells the format, as for scoring: .jsonl, .csv, .tsv (also .gz and .zst) and .parquet files have a field
+    `text`, and may have `text_pair` and `label`; any other file holds a text on each line of UTF-8. A label may be a
+    number, which becomes text.
 
     Raises:
         ConfigError: The file is missing, holds no text, or a row that cannot be read.
-        MissingDependencyError: A .parquet file, and pyarrow is not installed.
+        MissingDependencyError: A .parquet or .zst file, and pyarrow is not installed.
     """
     if not path.is_file():
         raise ConfigError(f"{path}: no such file. Pass a text file, or .jsonl, .csv or .parquet with a field `text`.")
+    kind, compression = format_of(path.name)
+    read = _read_parquet if kind == "parquet" else partial(_read_stream, kind=kind, compression=compression)
     examples: list[Example] = []
-    rows = iter(_READERS.get(path.suffix.lower(), _read_lines)(path))
+    rows = iter(read(path))
     while True:
         try:
             row = next(rows, None)
-        except (msgspec.DecodeError, UnicodeDecodeError, csv.Error) as error:
+        except ConfigError:
+            raise
+        except (ValueError, RecursionError, EOFError, OSError) as error:
             raise ConfigError(f"{path}: row {len(examples) + 1}: {error}. Each row must hold one text.") from error
         if row is None:
             break
         text = row.text if row.text_pair is None else (row.text, row.text_pair)
-        examples.append(Example(text, None if row.label in (None, "") else str(row.label)))
+        examples.append(Example(text, _label(row.label)))
     if not examples:
         raise ConfigError(f"{path}: holds no text.")
     return examples
 
 
-def require_labels(examples: Iterable[Example], labels: Sequence[str], path: Path) -> None:
-    """Raise ConfigError when an example, read from `path`, has a label that is none of `labels`."""
-    if unknown := {example.label for example in examples if example.label is not None}.difference(labels):
-        raise ConfigError(f"{path}: the label {min(unknown)!r} is none of the model's ({', '.join(labels[:10])}).")
+def _label(found: object) -> str | tuple[str, ...] | None:
+    """A label as text; None for what tables leave empty."""
+    if isinstance(found, list):
+        return tuple(_label(one) or "" for one in found)  # type: ignore[misc]  # no list in a list
+    if found in (None, "") or found != found:
+        return None
+    return str(found).lower() if isinstance(found, bool) else str(found)
 
 
 def read_texts(path: Path) -> list[str]:
@@ -76,25 +92,42 @@ def read_texts(path: Path) -> list[str]:
     return [text for text in texts if isinstance(text, str)]
 
 
-def _read_lines(path: Path) -> Iterator[_Row]:
-    with path.open("rb") as file:
-        for line in file:
+def _read_stream(path: Path, kind: Format | None, compression: Compression | None) -> Iterator[_Row]:
+    with _opened(path, compression) as stream:
+        lines = Lines(stream, str(path), 0)
+        if kind in ("csv", "tsv"):
+            yield from _read_table(lines, str(path), Dialect("\t", False) if kind == "tsv" else Dialect(",", True))
+            return
+        for line in lines:
+            lines.forget()
             if line.strip():
-                yield _Row(line.decode("utf-8").rstrip("\r\n"))
+                yield _convert(decode_json(line)) if kind == "jsonl" else _Row(stripped(line).decode("utf-8"))
 
 
-def _read_jsonl(path: Path) -> Iterator[_Row]:
-    with path.open("rb") as file:
-        for line in file:
-            if line.strip():
-                yield msgspec.json.decode(line, type=_Row)
+def _read_table(lines: Lines, name: str, dialect: Dialect) -> Iterator[_Row]:
+    header = csv_header(lines, name, dialect)
+    for row in csv_rows(lines, dialect, len(header)):
+        if row.problem is not None:
+            raise ValueError(row.problem.reason)
+        yield _convert(dict(zip(header, cast("list[str]", row.values), strict=True)))
 
 
-def _read_csv(path: Path) -> Iterator[_Row]:
-    csv.field_size_limit(_MAX_FIELD)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","):
-            yield msgspec.convert({key: row[key] for key in row.keys() & set(_Row.__struct_fields__)}, type=_Row)
+def _convert(values: Any) -> _Row:
+    """The row that an object or the fields of a table are; other members than a row's are passed over."""
+    return msgspec.convert(values, type=_Row)
+
+
+def _opened(path: Path, compression: Compression | None) -> AbstractContextManager[BinaryIO]:
+    if compression is None:
+        return path.open("rb")
+    if compression == "gzip":
+        return cast("AbstractContextManager[BinaryIO]", gzip.open(path, "rb"))
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise MissingDependencyError("pyarrow", ("score",)) from error
+    stream = pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), compression)
+    return cast("AbstractContextManager[BinaryIO]", BufferedReader(stream))
 
 
 def _read_parquet(path: Path) -> Iterable[_Row]:
@@ -108,12 +141,4 @@ def _read_parquet(path: Path) -> Iterable[_Row]:
         table: list[dict[str, Any]] = file.read(columns=columns).to_pylist()
     except ArrowException as error:
         raise ConfigError(f"{path}: is no Parquet file that can be read ({error}).") from error
-    return (msgspec.convert(row, type=_Row) for row in table)
-
-
-_READERS: Final = {
-    ".jsonl": _read_jsonl,
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".parquet": _read_parquet,
-}
+    return map(_convert, table)

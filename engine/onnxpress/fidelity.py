@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.budget import chance_within, clopper_pearson_upper, expected_changed, texts_needed, wilson_interval
 from onnxpress.errors import CheckFailedError
-from onnxpress.examples import Example
 from onnxpress.manifest import Activation, ChangedText, Fidelity
 from onnxpress.predictions import default_thresholds
+
+if TYPE_CHECKING:
+    from onnxpress.examples import Example
 
 __all__ = [
     "Answers",
     "Decision",
     "FidelityError",
-    "chance_within",
+    "NotFiniteError",
+    "certainty",
     "compare_answers",
     "require_budget",
-    "wilson_interval",
 ]
 
 _MOVED: Final = 0.1
-_NORMAL_95: Final = 1.959964
+_ROUNDING: Final = 1e-6
+"""An output that is the same for all texts has no spread: what fp32's own rounding moves it by is no change."""
+_LIMITLESS: Final = float(np.finfo(np.float32).max)
 _EXAMPLES: Final = 20
 _EXAMPLE_CHARACTERS: Final = 200
 
@@ -34,15 +38,30 @@ _EXAMPLE_CHARACTERS: Final = 200
 class FidelityError(CheckFailedError):
     """A variant changes more answers than its budget allows."""
 
-    def __init__(self, precision: str, changed: int, texts: int, budget: float) -> None:
-        super().__init__(precision, changed, texts, budget)
+    def __init__(self, precision: str, changed: int, texts: int, budget: float, outcome: str = "") -> None:
+        super().__init__(precision, changed, texts, budget, outcome)
         self.precision, self.changed, self.texts, self.budget = precision, changed, texts, budget
+        self.outcome = outcome
 
     def __str__(self) -> str:
         return (
             f"{self.precision} changes {self.changed / self.texts:.2%} of the answers on {self.texts:,} texts "
-            f"({self.changed}); the budget is {self.budget:.2%}. Raise --max-disagreement, "
+            f"({self.changed}); the budget is {self.budget:.2%}. {self.outcome}Raise --max-disagreement, "
             f"give a larger --sample to choose by, or drop {self.precision}."
+        )
+
+
+class NotFiniteError(CheckFailedError):
+    """A variant gives logits that are NaN or infinite."""
+
+    def __init__(self, name: str, count: int, texts: int) -> None:
+        super().__init__(name, count, texts)
+        self.name, self.count, self.texts = name, count, texts
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} gives logits that are NaN or infinite for {self.count:,} of {self.texts:,} texts. "
+            "Drop it, and take fp32."
         )
 
 
@@ -87,6 +106,23 @@ class Decision:
         odds: NDArray[np.float64] = below_best - np.log(others)
         return odds
 
+    def margins(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """How far each text is from another answer, float64 [texts], by its own logits alone and in their unit.
+
+        With one label a text: how far the best lies above the second. With many, or with thresholds: the log-odds of
+        the label that is nearest to its limit; the smaller one where both decide. Logits that are not finite are sure
+        of nothing: 0. A regression's value is never near another answer: infinite.
+        """
+        margins, finite = np.full(len(logits), np.inf), _finite(logits)
+        if self.activation == "identity":
+            return margins
+        logits = np.where(finite[:, None], logits, np.float32(0))
+        if self.activation == "softmax":
+            margins = _above_others(logits, logits.argmax(axis=1))
+        if (limits := self.limits(logits.shape[1])) is not None:
+            margins = np.minimum(margins, np.abs(self.log_odds(logits) - limits).min(axis=1))
+        return np.where(finite, margins, 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -96,53 +132,71 @@ class Answers:
     decision: Decision
 
     def changed(self, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which texts `logits` answer otherwise, bool [texts]."""
+        """Which texts `logits` answer otherwise, bool [texts]. Logits that are not finite answer nothing."""
+        kept = _finite(logits) & _finite(self.logits)
+        found, wanted = (np.where(kept[:, None], values, np.float32(0)) for values in (logits, self.logits))
         if self.decision.activation == "identity":
-            return np.asarray((np.abs(logits - self.logits) > _MOVED * self.logits.std()).any(axis=1))
-        accepted = (self.decision.accepted(logits) != self.decision.accepted(self.logits)).any(axis=1)
-        if self.decision.activation == "softmax":
-            accepted |= logits.argmax(axis=1) != self.logits.argmax(axis=1)
-        return np.asarray(accepted)
+            changed = (np.abs(found.astype(np.float64) - wanted) > _steps(wanted)).any(axis=1)
+        else:
+            changed = (self.decision.accepted(found) != self.decision.accepted(wanted)).any(axis=1)
+            if self.decision.activation == "softmax":
+                changed |= found.argmax(axis=1) != wanted.argmax(axis=1)
+        return np.asarray(changed | ~kept)
 
     def noise(self, logits: NDArray[np.float32]) -> float:
-        """Mean square of what `logits` change in the values that decide, see `expected`."""
-        return float(np.square(self._deciding(logits)[0] - self._deciding(self.logits)[0]).mean())
+        """Mean square of what `logits` change in the values that decide; very large where they are not finite."""
+        if not _finite(logits).all():
+            return _LIMITLESS
+        return float(np.square(self.deciding(logits) - self.deciding(self.logits)).mean())
 
-    def expected(self, logits: NDArray[np.float32]) -> float:
-        """The share of answers that noise as strong as that of `logits` changes on average.
+    def expected(self, logits: NDArray[np.float32], threshold: float = 0.0) -> float:
+        """The share of answers that noise like that of `logits` changes on average, see `expected_changed`.
 
-        What decides is the distance of a text's best label from the second, and of a label from its limit. The noise
-        is taken as normal and the same for every text: a steadier figure than counting the few that changed.
+        A steadier figure than the few that changed. Of a regression, which has no margin, it is those that changed.
         """
-        deviation = math.sqrt(self.noise(logits))
-        if deviation == 0:
-            return 0.0
+        if self.decision.activation == "identity" or not _finite(logits).all():
+            return float(self.changed(logits).mean())
+        margins = self.deciding(self.logits)
+        return expected_changed(margins, self.deciding(logits) - margins, threshold)
+
+    def deciding(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """How far `logits` lie on the reference's side of each decision, float64 [texts, decisions].
+
+        Of the best label: how far the reference's best lies above every other label. Of a label with a threshold: how
+        far its log-odds lie beyond it, on the side where the reference's are. Below 0 the decision is another one. A
+        regression decides nothing: its values themselves.
+        """
         if self.decision.activation == "identity":
-            return math.erfc(_MOVED * float(self.logits.std()) / deviation / math.sqrt(2))
-        values, limits = self._deciding(self.logits)
-        distances = np.abs(values - limits) / deviation / math.sqrt(2)
-        flips = np.array([math.erfc(distance) / 2 for distance in distances.ravel()]).reshape(distances.shape)
-        return float(1 - np.prod(1 - flips, axis=1).mean())
+            return logits.astype(np.float64)
+        parts = []
+        if self.decision.activation == "softmax":
+            parts.append(_above_others(logits, self.logits.argmax(axis=1))[:, None])
+        if (limits := self.decision.limits(logits.shape[1])) is not None:
+            side = np.where(self.decision.accepted(self.logits), 1.0, -1.0)
+            parts.append(np.clip(side * (self.decision.log_odds(logits) - limits), -_LIMITLESS, _LIMITLESS))
+        return np.hstack(parts)
 
-    def _deciding(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The values that decide, float64 [texts, decisions], and the limit of each, float64 [decisions]."""
-        limits = self.decision.limits(logits.shape[1])
-        values = self.decision.log_odds(logits) if limits is not None else logits.astype(np.float64)
-        if self.decision.activation != "softmax":
-            return values, np.zeros(logits.shape[1]) if limits is None else limits
-        margins = self._margins(logits)
-        if limits is None:
-            return margins, np.zeros(1)
-        return np.hstack([margins, values]), np.concatenate([np.zeros(1), limits])
 
-    def _margins(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        """How far the reference's best label lies above its second, float64 [texts, 1]."""
-        if logits.shape[1] == 1:
-            return np.ones(logits.shape)  # one label alone is always the best
-        rows = np.arange(len(logits))
-        second, best = np.argsort(self.logits, axis=1)[:, -2:].T
-        margins: NDArray[np.float64] = (logits[rows, best].astype(np.float64) - logits[rows, second])[:, None]
-        return margins
+def _steps(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """What each output of a regression may move by, float64 [outputs]: a tenth of its own spread over the texts."""
+    exact = values.astype(np.float64)
+    steps: NDArray[np.float64] = np.maximum(_MOVED * exact.std(axis=0), _ROUNDING * np.abs(exact).max(axis=0))
+    return steps
+
+
+def _finite(logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Texts whose logits are all finite, bool [texts]."""
+    return np.asarray(np.isfinite(logits).all(axis=1))
+
+
+def _above_others(logits: NDArray[np.float32], best: NDArray[np.intp]) -> NDArray[np.float64]:
+    """How far the label `best` of each text lies above the highest of all others, float64 [texts]."""
+    values, rows = logits.astype(np.float64), np.arange(len(logits))
+    if values.shape[1] == 1:
+        return np.full(len(values), _LIMITLESS)  # one label alone is always the best
+    own = values[rows, best]
+    values[rows, best] = -np.inf
+    return np.asarray(own - values.max(axis=1))
 
 
 def compare_answers(
@@ -155,6 +209,7 @@ def compare_answers(
     budget: float,
     speed: float | None,
     torch: Answers | None = None,
+    name: str = "the variant",
 ) -> Fidelity:
     """How far `logits` keep the reference's `answers` to `examples`, which came from the file `sample`.
 
@@ -167,24 +222,32 @@ def compare_answers(
         budget: Share of answers that may change.
         speed: How many times as fast as the reference, for the record; None where it was not timed.
         torch: What torch answers to the first of the examples, where it was asked.
+        name: What gave the logits, for the error.
+
+    Raises:
+        NotFiniteError: A logit is NaN or infinite: nothing else would be worth a figure.
     """
+    if not (finite := _finite(logits)).all():
+        raise NotFiniteError(name, int((~finite).sum()), len(finite))
     changed = answers.changed(logits)
     low, high = wilson_interval(int(changed.sum()), len(changed))
     difference = np.abs(logits - answers.logits)
     decision = answers.decision
-    accuracy, f1 = _quality(logits, examples, labels, decision.activation)
-    reference_accuracy, reference_f1 = _quality(answers.logits, examples, labels, decision.activation)
+    quality, before = (_quality(values, examples, labels, decision) for values in (logits, answers.logits))
     return Fidelity(
         sample=sample,
         texts=len(changed),
         changed=int(changed.sum()),
         changed_low=low,
         changed_high=high,
+        upper_95=clopper_pearson_upper(int(changed.sum()), len(changed)),
         budget=budget,
-        accuracy=accuracy,
-        f1=f1,
-        reference_accuracy=reference_accuracy,
-        reference_f1=reference_f1,
+        accuracy=quality.accuracy,
+        f1=quality.f1,
+        error=quality.error,
+        reference_accuracy=before.accuracy,
+        reference_f1=before.f1,
+        reference_error=before.error,
         torch_texts=0 if torch is None else len(torch.logits),
         torch_changed=0 if torch is None else int(torch.changed(logits[: len(torch.logits)]).sum()),
         largest_difference=float(difference.max()),
@@ -201,41 +264,61 @@ def compare_answers(
     )
 
 
-def require_budget(fidelity: Fidelity, precision: str) -> None:
-    """Raise FidelityError when more answers changed than the budget allows."""
+def require_budget(fidelity: Fidelity, precision: str, *, outcome: str = "") -> None:
+    """Raise FidelityError, which says what the `outcome` was, when more answers changed than the budget allows."""
     if fidelity.changed > fidelity.budget * fidelity.texts:
-        raise FidelityError(precision, fidelity.changed, fidelity.texts, fidelity.budget)
+        raise FidelityError(precision, fidelity.changed, fidelity.texts, fidelity.budget, outcome)
 
 
-def chance_within(share: float, budget: float, texts: int) -> float:
-    """The probability that at most a `budget` of `texts` change when each does with probability `share` (Poisson)."""
-    mean, most = share * texts, math.floor(budget * texts + 1e-9)
-    if mean == 0:
-        return 1.0
-    return math.fsum(math.exp(count * math.log(mean) - mean - math.lgamma(count + 1)) for count in range(most + 1))
+def certainty(fidelity: Fidelity) -> str:
+    """What the count of changed answers proves of the budget, in words."""
+    changed, texts, budget = fidelity.changed, fidelity.texts, fidelity.budget
+    upper = clopper_pearson_upper(changed, texts)
+    proven = f"at most {upper:.2%} with 95 % confidence"
+    if upper <= budget:
+        return proven
+    passes = chance_within(min(2 * budget, 1.0), budget, texts)
+    doubted = (
+        f"{proven}, which does not prove the budget: what changes twice as much passes in {passes:.0%} of all cases"
+    )
+    needed = texts_needed(budget)
+    return doubted if needed is None else f"{doubted}; {needed:,} unseen texts would do, none of them changed"
 
 
-def wilson_interval(count: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of the share that `count` of `total` estimates (Wilson 1927)."""
-    share, square = count / total, _NORMAL_95**2
-    middle = (share + square / (2 * total)) / (1 + square / total)
-    half = _NORMAL_95 / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Quality:
+    """How right answers are: the fields of `Fidelity` of the same names, None where they mean nothing."""
+
+    accuracy: float | None = None
+    f1: float | None = None
+    error: float | None = None
 
 
 def _quality(
-    logits: NDArray[np.float32], examples: Sequence[Example], labels: Sequence[str], activation: Activation
-) -> tuple[float | None, float | None]:
-    """Accuracy and macro F1 on the examples that have a label; None without any, or where it means nothing."""
-    index = {label: number for number, label in enumerate(labels)}
-    wanted = np.array([-1 if example.label is None else index[example.label] for example in examples])
-    known = wanted >= 0
-    if activation != "softmax" or not known.any():
-        return None, None
-    found, wanted = logits.argmax(axis=1)[known], wanted[known]
-    right = np.bincount(wanted[found == wanted], minlength=len(labels))
-    occurring = np.bincount(wanted, minlength=len(labels)) + np.bincount(found, minlength=len(labels))
-    return float((found == wanted).mean()), float((2 * right / np.maximum(occurring, 1))[occurring > 0].mean())
+    logits: NDArray[np.float32], examples: Sequence[Example], labels: Sequence[str], decision: Decision
+) -> _Quality:
+    """By the examples that have a label, as `onnxpress.sample_labels` gives it."""
+    known = np.array([example.label is not None for example in examples])
+    if not known.any():
+        return _Quality()
+    right = [example.label for example in examples if example.label is not None]
+    logits = logits[known]
+    if decision.activation == "identity":
+        return _Quality(error=float(np.abs(logits - np.array(right, dtype=np.float64)).mean()))
+    wanted = np.array([[label in _tuple(names) for label in labels] for names in right])
+    if decision.activation == "sigmoid":
+        found = decision.accepted(logits)
+    else:
+        found = np.arange(len(labels)) == logits.argmax(axis=1)[:, None]
+    hits, occurring = (found & wanted).sum(axis=0), found.sum(axis=0) + wanted.sum(axis=0)
+    scores = 2 * hits[occurring > 0] / occurring[occurring > 0]
+    return _Quality(
+        accuracy=float((found == wanted).all(axis=1).mean()), f1=float(scores.mean()) if len(scores) else None
+    )
+
+
+def _tuple(names: object) -> tuple[object, ...]:
+    return names if isinstance(names, tuple) else (names,)
 
 
 def _answer(logits: NDArray[np.float32], labels: Sequence[str], decision: Decision) -> str:

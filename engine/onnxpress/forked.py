@@ -7,11 +7,12 @@ and, with some versions, so does the end of the process, where its library waits
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 from functools import cache
 from typing import Final
 from weakref import WeakSet
+
+from onnxpress.system import call_after_fork
 
 __all__ = ["let_forked_processes_end"]
 
@@ -26,8 +27,7 @@ def let_forked_processes_end(session: object) -> None:
 
 @cache
 def _watch_forks() -> None:
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_in_child)
+    call_after_fork(_in_child)
 
 
 def _in_child() -> None:

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Sequence
-from functools import cache, partial
+import math
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final
-
-import msgspec
-import numpy as np
+from typing import Final
 
 from onnxpress.artifact import Artifact, open_artifact
+from onnxpress.cascade import Cascade, Stage
 from onnxpress.classifier import Classifier
 from onnxpress.cpu import available_cpus
 from onnxpress.cuda import cuda_problem
 from onnxpress.encoder import Encoder
-from onnxpress.errors import ArtifactIntegrityError, ConfigError, DeviceUnavailableError
-from onnxpress.machine import saturates
-from onnxpress.manifest import Graph, Variant
-from onnxpress.optimized import find_optimized
-from onnxpress.runner import EqualLengths, PackedRows, PaddedBuckets, Runner
-from onnxpress.session import Device, Session, resolve_device
+from onnxpress.errors import (
+    ArtifactIntegrityError,
+    ConfigError,
+    DeviceUnavailableError,
+    OnnxpressError,
+)
+from onnxpress.fidelity import Decision
+from onnxpress.manifest import Variant
+from onnxpress.opening import Opening
+from onnxpress.runner import Runner
+from onnxpress.session import Device, resolve_device
 from onnxpress.settings import CudaSettings, LongText, OptimizeFor, Pooling, Settings
+from onnxpress.system import can_pin, thread_cpus
 from onnxpress.tuning import find_tuning
 
 __all__ = ["load", "share_cpus"]
 
-_MAX_TOKENS: Final[dict[Device, int]] = {"cpu": 512, "cuda": 16_384}
-_WARM_UP_TOKENS: Final = 16
+_ATTEMPTS: Final = 3
 
 _log: Final = logging.getLogger("onnxpress")
 
@@ -51,6 +53,7 @@ def load(
     long_text: LongText = "truncate",
     stride: int | None = None,
     pooling: Pooling = "mean",
+    recheck: bool = True,
     cuda: CudaSettings | None = None,
 ) -> Classifier:
     """Load the artifact in the directory `path`, after checking each file's hash, and run it once to warm up.
@@ -63,20 +66,24 @@ def load(
         precision: "fp32", "fp16" (CUDA), "int8" (CPU), or "auto": the fastest that the artifact holds for the device.
             What it holds was measured to keep fp32's answers within the budget of its export.
         optimize_for: "latency" puts all threads into one run; "throughput" runs a batch on each thread.
-        threads: CPU threads to use; None for the CPUs this process may use.
-        workers: Batches that run at once, which share the threads; None for what `optimize_for` says.
-        affinity: CPUs to pin the threads to, one each, by number; None leaves them to the system. With "latency" the
-            first of them stands for the calling thread, which stays where it is. Linux
-            alone.
+        threads: CPU threads to use, for tokens as for runs; None for the CPUs this process may use.
+        workers: Batches that run at once, which share the threads evenly: with 4 workers, 16 threads are 4 for each.
+            Workers of several threads have a session each, with its own copy of the weights but where `onnxpress tune`
+            saved them. None for what `optimize_for` says.
+        affinity: CPUs to pin the threads to, one each, by number; None leaves them to the system. Those of a worker
+            follow each other. With one worker the first of them stands for the calling thread, which stays where it
+            is. Linux alone.
         spinning: Whether threads of a run wait by spinning: faster alone, but unkind to other work on the machine.
         max_tokens: Tokens a batch may have; None for 512 on the CPU, 16,384 on CUDA. Where neither it nor `threads` and
             `workers` are given, what `onnxpress tune` measured for this artifact on this machine is taken.
-        max_texts: Texts of one call that are tokenized at a time.
+        max_texts: Texts of one call that are tokenized at a time; fewer where they have millions of characters.
         max_characters: Characters a text may have; a longer one raises TextTooLongError.
         long_text: What happens to a text of more tokens than the model takes: "truncate" cuts it, "windows" runs
             overlapping windows of it and pools their logits, "error" raises TooManyTokensError.
         stride: Tokens that a window repeats of the one before; None for a quarter of a window.
         pooling: "mean" or "max" of the windows' logits.
+        recheck: Whether int8 leaves to fp32 the texts that it is not sure of, where the export found from which margin
+            on it is: few, and next to all whose answer it would change. False takes what int8 says, and less memory.
         cuda: What is set on CUDA alone; None for the defaults.
 
     Raises:
@@ -91,7 +98,7 @@ def load(
         optimize_for=optimize_for,
         threads=threads,
         workers=workers,
-        affinity=None if affinity is None else tuple(affinity),
+        affinity=_as_cpus(affinity),
         spinning=spinning,
         max_tokens=max_tokens,
         max_texts=max_texts,
@@ -99,50 +106,113 @@ def load(
         long_text=long_text,
         stride=stride,
         pooling=pooling,
+        recheck=recheck,
         cuda=cuda or CudaSettings(),
     )
-    return _load(Path(path), settings)
+    try:
+        named = Path(path)
+    except TypeError:
+        raise ConfigError(f"an artifact is named by a str or a path, got {path!r}") from None
+    return _load(named, settings)
+
+
+def _as_cpus(affinity: Sequence[int] | None) -> tuple[int, ...] | None:
+    try:
+        return None if affinity is None else tuple(affinity)
+    except TypeError:
+        raise ConfigError(f"affinity must name CPUs by their numbers from 0, got {affinity!r}") from None
 
 
 def _load(path: Path, settings: Settings) -> Classifier:
-    artifact = open_artifact(path)
+    """Load what is at `path`; again from the start where an export puts another artifact there in the meantime."""
+    for _ in range(_ATTEMPTS):
+        artifact = open_artifact(path)
+        try:
+            classifier = _join(artifact, settings)
+        except OnnxpressError:
+            if artifact.is_replaced():
+                continue
+            raise
+        if not artifact.is_replaced():
+            return classifier
+        classifier.close()
+    raise ArtifactIntegrityError(path, f"was replaced {_ATTEMPTS} times while it was loaded. Load it again.")
+
+
+def _join(artifact: Artifact, settings: Settings) -> Classifier:
     workers, threads, max_tokens = share_cpus(artifact, settings)
     _check_affinity(settings.affinity, workers * threads)
-    session, variant = _open_session(artifact, settings, threads=threads)
-    max_tokens = max_tokens or _MAX_TOKENS[session.device]
-    encoder = _open_encoder(artifact, settings)
-    runner: Runner
-    if session.device == "cuda":
-        workers = 1
-        runner = PaddedBuckets(
-            session,
-            max_tokens=max_tokens,
-            max_length=artifact.manifest.max_length,
-            padding=_padding(artifact),
-            graphs=settings.cuda.graphs,
-        )
-    else:
-        runner = EqualLengths(session, max_tokens=max_tokens)
-        tokens = min(_WARM_UP_TOKENS, artifact.manifest.max_length)
-        session.run({name: np.zeros((1, tokens), dtype=np.int64) for name in session.input_names})
+    opening = Opening(artifact=artifact, settings=settings, workers=workers, threads=threads, max_tokens=max_tokens)
+    variant, device, cascade = _open_cascade(opening)
     return Classifier(
         artifact.manifest,
-        encoder,
-        runner,
+        _open_encoder(artifact, settings),
+        cascade,
         precision=variant.precision,
         settings=settings,
-        workers=workers,
-        open_mixed=partial(_open_mixed, artifact, settings, variant, runner, threads=threads),
-        reload=(_load, (path.resolve(), settings)),
+        workers=workers if device == "cpu" else 1,
+        threads=workers * threads if device == "cpu" else threads,
+        open_mixed=_mixed(opening, variant, device),
+        reload=(_load, (artifact.path.resolve(), settings)),
+    )
+
+
+def _open_cascade(opening: Opening) -> tuple[Variant, Device, Cascade]:
+    """The variant that answers first, where it runs, and with what follows it: "auto" falls back to the CPU."""
+    artifact, settings = opening.artifact, opening.settings
+    wanted = settings.device
+    device, index = resolve_device("cpu" if wanted == "auto" and settings.precision == "int8" else wanted)
+    try:
+        variant = artifact.variant(settings.precision, device)
+        runner = opening.runner(variant, device, index)
+    except DeviceUnavailableError as error:
+        if wanted != "auto":
+            raise
+        _log.warning("running on the CPU: %s", error)
+        device, variant = "cpu", artifact.variant(settings.precision, "cpu")
+        runner = opening.runner(variant, device)
+    rest = _stages(opening, variant, device)
+    runners = [runner, *(opening.runner(other, "cpu") for other, _ in rest[1:])]
+    return variant, device, _joined(opening, rest, runners)
+
+
+def _mixed(opening: Opening, variant: Variant, device: Device) -> Callable[[], Cascade] | None:
+    """What opens the cascade of services, whose batches hold texts of different lengths; None without graphs for it."""
+    stages = _stages(opening, variant, device)
+    packed = [(other, other.packed) for other, _ in stages]
+    if device == "cuda" or any(graph is None for _, graph in packed):
+        return None
+    return lambda: _joined(opening, stages, [opening.packed(other, graph) for other, graph in packed if graph])
+
+
+def _stages(opening: Opening, variant: Variant, device: Device) -> list[tuple[Variant, float]]:
+    """The variants that answer in turn, beginning with `variant`, and the margin from which each does."""
+    cascade = opening.artifact.manifest.cascade
+    if not opening.settings.recheck or device == "cuda" or cascade is None or variant.precision not in cascade.stages:
+        return [(variant, -math.inf)]
+    names = cascade.stages[cascade.stages.index(variant.precision) :]
+    return [(opening.artifact.variant(name), cascade.thresholds.get(name, -math.inf)) for name in names]
+
+
+def _joined(opening: Opening, stages: Sequence[tuple[Variant, float]], runners: Sequence[Runner]) -> Cascade:
+    manifest = opening.artifact.manifest
+    return Cascade(
+        [
+            Stage(name=variant.precision, runner=runner, leaves_at=threshold)
+            for (variant, threshold), runner in zip(stages, runners, strict=True)
+        ],
+        Decision(manifest.activation, manifest.thresholds),
+        labels=len(manifest.labels),
+        pooling=opening.settings.pooling,
     )
 
 
 def share_cpus(artifact: Artifact, settings: Settings) -> tuple[int, int, int | None]:
     """Batches at once, threads of each, and tokens a batch (None for the device's default) that `load` takes.
 
-    As set; where nothing is, as `onnxpress tune` measured, or by default.
+    As set; where nothing is, as `onnxpress tune` measured on the CPU, or by default.
     """
-    if settings.threads is settings.workers is settings.max_tokens is None and not settings.device.startswith("cuda"):
+    if settings.threads is settings.workers is settings.max_tokens is None and not _on_cuda(settings):
         precision = artifact.variant(settings.precision, "cpu").precision
         if (tuning := find_tuning(artifact.path, precision)) is not None:
             best = tuning.best(settings.optimize_for)
@@ -152,99 +222,22 @@ def share_cpus(artifact: Artifact, settings: Settings) -> tuple[int, int, int | 
     return workers, cpus // workers, settings.max_tokens
 
 
-def _open_mixed(artifact: Artifact, settings: Settings, variant: Variant, runner: Runner, *, threads: int) -> Runner:
-    """What runs texts of different lengths at once; `runner` itself where it does, or nothing better is there."""
-    if variant.packed is None or runner.session.device == "cuda":
-        return runner
-    session = _open_graph(artifact, settings, variant, variant.packed, "cpu", 0, threads=threads)
-    longest = artifact.manifest.max_length
-    shape = (1, min(_WARM_UP_TOKENS, longest))
-    session.run({name: np.full(shape, name == "attention_mask", dtype=np.int64) for name in session.input_names})
-    return PackedRows(session, max_tokens=runner.max_tokens, max_length=longest, padding=_padding(artifact))
+def _on_cuda(settings: Settings) -> bool:
+    """Whether `load` will try CUDA, and nothing is known to be in its way."""
+    if settings.device != "auto":
+        return settings.device.startswith("cuda")
+    return settings.precision != "int8" and resolve_device("auto")[0] == "cuda" and cuda_problem() is None
 
 
 def _check_affinity(affinity: Sequence[int] | None, threads: int) -> None:
     if affinity is None:
         return
-    if not hasattr(os, "sched_setaffinity"):
+    if not can_pin():
         raise ConfigError("affinity can be set on Linux only; leave it out")
     if len(affinity) != threads or len(set(affinity)) < threads:
         raise ConfigError(f"affinity must name a CPU of its own for each of {threads} threads, got {list(affinity)}")
-    if foreign := sorted(set(affinity) - os.sched_getaffinity(0)):
+    if foreign := sorted(set(affinity) - (thread_cpus() or set())):
         raise ConfigError(f"affinity names CPU {foreign[0]}, which this process may not use")
-
-
-def _open_session(artifact: Artifact, settings: Settings, *, threads: int) -> tuple[Session, Variant]:
-    """The session and the variant that it runs: "auto" falls back to the CPU, and logs why."""
-    device, precision = settings.device, settings.precision
-    opened = partial(_open_on, artifact, settings, threads=threads)
-    try:
-        session, variant = opened(*resolve_device("cpu" if device == "auto" and precision == "int8" else device))
-    except DeviceUnavailableError as error:
-        if device != "auto":
-            raise
-        _log.warning("running on the CPU: %s", error)
-        session, variant = opened("cpu", 0)
-    labels = len(artifact.manifest.labels)
-    if session.label_count != labels:
-        raise ArtifactIntegrityError(
-            artifact.path, f"its manifest names {labels} labels, its graph gives {session.label_count}. Export again."
-        )
-    return session, variant
-
-
-def _open_on(
-    artifact: Artifact, settings: Settings, device: Device, index: int, *, threads: int
-) -> tuple[Session, Variant]:
-    variant = artifact.variant(settings.precision, device)
-    if device == "cuda" and (problem := cuda_problem()) is not None:
-        asked = f"cuda:{index}" if index else "cuda"
-        raise DeviceUnavailableError(asked, f"{problem}. Run `onnxpress doctor`, or pass device='cpu'.")
-    graph = variant.cpu if device == "cpu" else variant.portable
-    return _open_graph(artifact, settings, variant, graph, device, index, threads=threads), variant
-
-
-def _open_graph(
-    artifact: Artifact,
-    settings: Settings,
-    variant: Variant,
-    graph: Graph,
-    device: Device,
-    index: int,
-    *,
-    threads: int,
-) -> Session:
-    opened = partial(
-        Session,
-        device=device,
-        threads=threads,
-        spinning=settings.spinning,
-        saturates=saturates(variant.target),
-        affinity=None if settings.affinity is None else settings.affinity[1:],
-        index=index,
-        cuda=settings.cuda,
-    )
-    if device == "cpu":
-        try:
-            if (saved := find_optimized(artifact, variant, graph)) is not None:
-                return opened(*saved, optimized=True)
-        except ArtifactIntegrityError as error:
-            _warn_once(f"the artifact's own graph is loaded: {error}")
-    for weights in variant.weights:
-        artifact.verified(weights)
-    return opened(artifact.read_graph(graph.file, variant.weights), artifact.path.resolve())
-
-
-@cache
-def _warn_once(message: str) -> None:
-    _log.warning("%s", message)
-
-
-def _padding(artifact: Artifact) -> int:
-    """The token that fills padded rows, 0 where the model names none."""
-    config: dict[str, Any] = msgspec.json.decode(artifact.read("config.json"))
-    padding = config.get("pad_token_id")
-    return padding if isinstance(padding, int) and padding >= 0 else 0
 
 
 def _open_encoder(artifact: Artifact, settings: Settings) -> Encoder:

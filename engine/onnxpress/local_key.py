@@ -5,7 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
-from onnxpress.machine import cpu_model, vector_extensions
+from onnxpress.cpu_name import cpu_identity
+from onnxpress.machine import vector_extensions
 from onnxpress.manifest import MANIFEST_NAME
 from onnxpress.session import import_onnxruntime
 
@@ -16,7 +17,7 @@ def local_key(artifact: Path, *further: str) -> str:
     """Hash of the artifact in the directory `artifact`, this CPU, ONNX Runtime's version, and `further` facts."""
     facts = [
         sha256((artifact / MANIFEST_NAME).read_bytes()).hexdigest(),
-        cpu_model(),
+        *cpu_identity(),
         *vector_extensions(),
         str(import_onnxruntime().__version__),
         *further,

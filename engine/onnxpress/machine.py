@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import re
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from onnxpress.cpu import available_cpus
+from onnxpress.cpu_features import cpu_features
+from onnxpress.cpu_name import cpu_model
+from onnxpress.errors import DeviceUnavailableError
+from onnxpress.int8_sums import WEIGHT_LIMITS, sums_are_exact
 from onnxpress.manifest import Target
+from onnxpress.system import load_average
 
 __all__ = ["Machine", "cpu_model", "describe_machine", "int8_target", "saturates", "vector_extensions"]
 
@@ -29,17 +30,6 @@ _PACKAGES: Final = (
     "onnx-ir",
     "onnxscript",
     "peft",
-)
-_SIMD: Final = (
-    "avx2",
-    "avx512f",
-    "avx_vnni",
-    "avx512_vnni",
-    "avx512_bf16",
-    "amx_int8",
-    "amx_bf16",
-    "asimd",
-    "sve",
 )
 
 
@@ -67,48 +57,51 @@ def describe_machine() -> Machine:
         cpu=cpu_model(),
         cpus=available_cpus(),
         simd=vector_extensions(),
-        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
+        load=load_average(),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         versions={package: found for package in _PACKAGES if (found := _version(package))},
     )
 
 
-def cpu_model() -> str:
-    """The processor's name."""
-    model = re.search(r"model name\s*:\s*(.+)", _cpuinfo())
-    return model.group(1).strip() if model else platform.processor() or platform.machine()
-
-
 def vector_extensions() -> list[str]:
-    """The vector extensions of this CPU that decide which kernels run; none where the system does not tell."""
-    flags = re.search(r"(?:flags|Features)\s*:\s*(.+)", _cpuinfo())
-    held = set(flags.group(1).split()) if flags else set()
-    return [flag for flag in _SIMD if flag in held]
+    """The vector extensions of this CPU that decide which kernels run; none where nobody tells."""
+    return list(cpu_features())
 
 
 def int8_target(extensions: Sequence[str] | None = None, architecture: str | None = None) -> Target:
     """The int8 products that this machine has; "avx2", whose sums saturate, where it is not known better.
 
     Args:
-        extensions: As `vector_extensions` gives them; None for this machine's.
+        extensions: As `vector_extensions` gives them; None to try this machine's sums, whatever it says it has.
         architecture: As `platform.machine` gives it; None for this machine's.
     """
-    held = set(vector_extensions() if extensions is None else extensions)
     if (architecture or platform.machine()).lower() in ("arm64", "aarch64"):
         return "arm64"
-    return "vnni" if held & {"avx512_vnni", "avx_vnni"} else "avx2"
+    if extensions is None:
+        return "vnni" if _exact("vnni", precise=False) else "avx2"
+    return "vnni" if {"avx512_vnni", "avx_vnni"} & set(extensions) else "avx2"
 
 
 def saturates(target: Target | None) -> bool:
-    """Whether this CPU's fastest int8 products overflow on weights that were made for `target`."""
-    return target == "vnni" and int8_target() == "avx2"
+    """Whether this CPU's fastest int8 products overflow on weights that were made for `target`; None is for fp32.
+
+    Raises:
+        DeviceUnavailableError: They overflow, and those that ONNX Runtime has instead do too.
+    """
+    if target is None or WEIGHT_LIMITS[target] <= WEIGHT_LIMITS["avx2"]:
+        return False
+    if int8_target() != "avx2" and _exact(target, precise=False):
+        return False
+    if not _exact(target, precise=True):
+        raise DeviceUnavailableError(
+            "cpu", f"its int8 sums overflow on an artifact for {target}. Pass precision='fp32', or export for avx2."
+        )
+    return True
 
 
-@cache
-def _cpuinfo() -> str:
-    path = Path("/proc/cpuinfo")
-    return path.read_text() if path.exists() else ""
+def _exact(target: Target, *, precise: bool) -> bool:
+    return sums_are_exact(WEIGHT_LIMITS[target], precise=precise)
 
 
 def _version(package: str) -> str | None:

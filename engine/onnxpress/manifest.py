@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
+from onnxpress.cascade_record import Cascade
 from onnxpress.errors import ArtifactNotFoundError, ArtifactSchemaError
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "Activation",
     "Candidate",
+    "Cascade",
     "ChangedText",
     "Drift",
     "Fidelity",
@@ -25,13 +28,14 @@ __all__ = [
     "ProblemType",
     "Provenance",
     "Target",
+    "Tokens",
     "Variant",
     "encode_manifest",
     "read_manifest",
 ]
 
 MANIFEST_NAME: Final = "onnxpress.json"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 Activation = Literal["softmax", "sigmoid", "identity"]
@@ -39,6 +43,14 @@ Target = Literal["vnni", "avx2", "arm64"]
 
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MAX_MANIFEST_BYTES: Final = 16 * 2**20
+
+
+def _require_finite(record: msgspec.Struct) -> None:
+    """Raise ValueError when a number of `record` is NaN or infinite: JSON has neither, so it could not be read back."""
+    for name in record.__struct_fields__:
+        value = getattr(record, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} of {type(record).__name__} must be a finite number, got {value}")
 
 
 class FileRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,6 +88,25 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Tokens of the longest rows compared."""
         return max(sequence for _, sequence in self.cases)
 
+    def __post_init__(self) -> None:
+        _require_finite(self)
+
+
+class Tokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The proof that the artifact's tokenizer gives the checkpoint's ids.
+
+    Attributes:
+        texts: Texts and pairs whose ids and type ids were compared, whole and cut on either side; all were equal.
+        reference: What with: "tokenizer.json", the checkpoint's own with the settings of its tokenizer_config.json; or
+            "slow", where it had none and its vocabulary files were converted.
+        rebuilt: The class that transformers builds from these files with other ids, which is not followed; None where
+            its ids are the same.
+    """
+
+    texts: int
+    reference: Literal["tokenizer.json", "slow"]
+    rebuilt: str | None = None
+
 
 class ChangedText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A text whose answer a variant changes."""
@@ -94,10 +125,13 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         changed: Texts with another answer: another best label, another set of accepted labels (by the manifest's
             thresholds), or a regression's value moved by more than a tenth of its standard deviation.
         changed_low, changed_high: 95 % interval of the share of changed answers (Wilson).
+        upper_95: The share that is not exceeded with 95 % confidence (Clopper and Pearson, one-sided); None in records
+            of before it was kept.
         budget: The share that was allowed.
-        accuracy: Share of right answers, where the sample has labels.
+        accuracy: Share of right answers, where the sample has labels; of many labels all must be right.
         f1: F1 of each label, averaged over the labels that occur (macro F1), where the sample has labels.
-        reference_accuracy, reference_f1: The same of fp32.
+        error: Mean absolute error of a regression, where the sample has labels.
+        reference_accuracy, reference_f1, reference_error: The same of fp32.
         torch_texts: How many of the texts torch answered too; 0 where it was not at hand.
         torch_changed: How many of these have another answer than torch's.
         largest_difference: Largest absolute difference of a logit.
@@ -123,6 +157,12 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mean_difference: float
     speed: float | None
     examples: tuple[ChangedText, ...]
+    upper_95: float | None = None
+    error: float | None = None
+    reference_error: float | None = None
+
+    def __post_init__(self) -> None:
+        _require_finite(self)
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -142,16 +182,22 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     overshoot: float
     worst: str
 
+    def __post_init__(self) -> None:
+        _require_finite(self)
+
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One mix that the search measured, on its own part of the sample.
 
     Attributes:
         products: Products by level: "int8", "int8+fp32" (a few channels apart), "int8x2" (two terms) and "fp32".
-        time: Estimated time of a run, as a share of fp32's.
+        time: Time of its operators on some of the texts, as a share of fp32's.
         changed: Share of texts with another answer.
         expected: The share that the noise of the logits would change on average.
         chosen: Whether the variant is this one.
+        embeddings: What its embedding tables are stored as.
+        again: Share of texts that fp32 answers again, because the mix is not sure of them; `time`, `changed` and
+            `expected` are those of both together.
     """
 
     products: dict[str, int]
@@ -159,6 +205,11 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     changed: float
     expected: float
     chosen: bool
+    embeddings: Literal["uint8", "fp32"] = "uint8"
+    again: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_finite(self)
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -242,6 +293,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         max_length: Tokens a text may have, special tokens included; longer ones are truncated.
         truncation_side: The side that truncation cuts from.
         files: Every other file of the artifact by name.
+        cascade: Which answers of a lower precision are given again by fp32; None where none are.
+        tokens: How the tokenizer was compared with the checkpoint's own; None in artifacts of schema 1.
     """
 
     schema_version: int
@@ -255,6 +308,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     variants: tuple[Variant, ...]
     files: dict[str, FileRecord]
     provenance: Provenance
+    cascade: Cascade | None = None
+    tokens: Tokens | None = None
 
     def __post_init__(self) -> None:
         bad = [name for name in self.files if not _FILE_NAME.fullmatch(name)]
@@ -268,6 +323,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError("labels and variants must not be empty, and max_length must be at least 1")
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
+        if self.cascade is not None:
+            held = {variant.precision for variant in self.variants} | {"first"}
+            if absent := [stage for stage in self.cascade.stages if stage not in held]:
+                raise ValueError(f"the cascade goes through {absent[0]}, which is no variant of this artifact")
 
 
 class _Version(msgspec.Struct):
@@ -300,7 +359,7 @@ def read_manifest(directory: Path) -> Manifest:
                 "Upgrade onnxpress, or export again.",
             )
         return msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ArtifactSchemaError(path, f"not a valid manifest ({error}). Export again.") from error
 
 

@@ -6,7 +6,7 @@ a session that opens the artifact's graph makes a copy of its own: processes sha
 
 from __future__ import annotations
 
-import os
+import re
 from contextlib import suppress
 from filecmp import cmp
 from pathlib import Path
@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from onnxpress.artifact import Artifact, file_inside
+from onnxpress.beside import owned_by_us, read_beside
 from onnxpress.errors import ArtifactError, ArtifactIntegrityError, CheckFailedError
 from onnxpress.external_data import external_files
 from onnxpress.local_key import local_key
@@ -31,6 +32,7 @@ _INDEX: Final = "index.json"
 _CHUNK: Final = 2**18
 _SHARED_BYTES: Final = 1_024  # smaller constants stay in the graphs
 _CHECKED_TOKENS: Final = 16
+_LAYS_OUT: Final = (1, 32)
 _AGAIN: Final = "Run `onnxpress tune` again."
 
 
@@ -72,13 +74,13 @@ def find_optimized(artifact: Artifact, variant: Variant, graph: Graph) -> tuple[
     """
     folder = optimized_path(artifact.path, variant.precision)
     try:
-        index = msgspec.json.decode((folder / _INDEX).read_bytes(), type=Index)
-        trusted = _trusted(folder, artifact.path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
+        content = read_beside(folder / _INDEX, artifact.path)
+        if content is None or not owned_by_us(folder.stat(), artifact.path):
+            return None
+        index = msgspec.json.decode(content, type=Index)
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactIntegrityError(folder / _INDEX, f"cannot be read ({error}). {_AGAIN}") from error
-    if not trusted or index.key != _key(artifact, variant) or graph.file not in index.files:
+    if index.key != _key(artifact, variant) or graph.file not in index.files:
         return None
     content = _verified(folder, graph.file, index).read_bytes()
     try:
@@ -136,7 +138,7 @@ def _save(artifact: Artifact, variant: Variant, graph: Graph, folder: Path, weig
     for key, value in {
         "session.optimized_model_external_initializers_file_name": weights,
         "session.optimized_model_external_initializers_min_size_in_bytes": str(_SHARED_BYTES),
-        "session.save_external_prepacked_constant_initializers": "1",
+        "session.save_external_prepacked_constant_initializers": str(int(_may_lay_out())),
     }.items():
         options.add_session_config_entry(key, value)
     content = artifact.read_graph(graph.file, variant.weights)
@@ -148,6 +150,12 @@ def _save(artifact: Artifact, variant: Variant, graph: Graph, folder: Path, weig
         reason = " ".join(str(error).split())
         raise ArtifactError(source / graph.file, f"ONNX Runtime cannot save what it makes of it ({reason}).") from error
     _require_equal_answers(session, artifact, variant, graph, folder)
+
+
+def _may_lay_out() -> bool:
+    """Whether weights may be saved as kernels take them: before 1.32, ONNX Runtime crashes as it runs Attention so."""
+    found = re.match(r"(\d+)\.(\d+)", str(import_onnxruntime().__version__))
+    return found is not None and (int(found[1]), int(found[2])) >= _LAYS_OUT
 
 
 def _require_equal_answers(session: Any, artifact: Artifact, variant: Variant, graph: Graph, folder: Path) -> None:
@@ -177,16 +185,6 @@ def _publish(new: Path, target: Path, *, retired: Path) -> None:
     except OSError:
         if not (target / _INDEX).is_file():
             raise  # else another process was sooner, and what it put there is whole
-
-
-def _trusted(folder: Path, artifact: Path) -> bool:
-    """Whether `folder` is the artifact's owner's, this user's or root's.
-
-    Where everyone may write beside the artifact, as in /tmp, it could be anyone's.
-    """
-    if not hasattr(os, "geteuid"):
-        return True
-    return folder.stat().st_uid in (artifact.stat().st_uid, os.geteuid(), 0)
 
 
 def _verified(folder: Path, name: str, index: Index) -> Path:

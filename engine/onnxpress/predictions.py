@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.errors import ConfigError
 from onnxpress.manifest import Activation
-from onnxpress.settings import Pooling
+from onnxpress.settings import Pooling, require_whole
 
 __all__ = [
     "Prediction",
@@ -69,9 +68,9 @@ def best_labels(scores: NDArray[np.float32], labels: Sequence[str]) -> list[Pred
 
 
 def require_top_k(top_k: int | None) -> None:
-    """Raise ConfigError when `top_k` is below 1."""
-    if top_k is not None and top_k < 1:
-        raise ConfigError(f"top_k must be at least 1, got {top_k}")
+    """Raise ConfigError when `top_k` is no whole number, or below 1."""
+    if top_k is not None:
+        require_whole("top_k", top_k)
 
 
 def default_thresholds(labels: int) -> tuple[float, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Literal
@@ -11,14 +12,19 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.ending import native
 from onnxpress.errors import (
     ArtifactIntegrityError,
+    ClosedError,
     ConfigError,
     DeviceUnavailableError,
     MissingDependencyError,
+    OnnxpressError,
+    RunError,
 )
 from onnxpress.forked import let_forked_processes_end
 from onnxpress.settings import CudaSettings
+from onnxpress.telemetry import telemetry_is_off
 
 __all__ = [
     "DISABLED_OPTIMIZERS",
@@ -61,7 +67,7 @@ class Session:
 
     def __init__(
         self,
-        graph: bytes,
+        graph: bytes | Path,
         folder: Path,
         *,
         device: Device,
@@ -76,7 +82,7 @@ class Session:
         """Load `graph`, whose weights lie in files in `folder`; ONNX Runtime maps them into memory.
 
         Args:
-            graph: A serialized ONNX model.
+            graph: A serialized ONNX model; or where one lies, as links do beside links to its weights.
             folder: The only folder that weights may come from; symbolic links out of it are refused.
             device: Where it runs; it is an error when ONNX Runtime puts it elsewhere, or work of it.
             threads: Threads inside one run.
@@ -89,7 +95,9 @@ class Session:
             cuda: What is set on CUDA alone; None for the defaults.
         """
         ort = import_onnxruntime()
-        options = session_options(folder, threads=threads, spinning=spinning, saturates=saturates)
+        options = session_options(
+            None if isinstance(graph, Path) else folder, threads=threads, spinning=spinning, saturates=saturates
+        )
         if optimized:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if affinity and threads > 1:
@@ -100,9 +108,12 @@ class Session:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
             provider = (provider, _cuda_options(index, cuda or CudaSettings()))
         try:
-            self._session = ort.InferenceSession(
-                graph, options, providers=[provider], disabled_optimizers=DISABLED_OPTIMIZERS[device]
-            )
+            with native:
+                self._session: Any = ort.InferenceSession(
+                    graph, options, providers=[provider], disabled_optimizers=DISABLED_OPTIMIZERS[device]
+                )
+        except ClosedError:  # the program ends
+            raise
         except Exception as error:  # onnxruntime's errors share no public base class
             way_out = "Run `onnxpress tune` again." if optimized else "Export again."
             raise ArtifactIntegrityError(
@@ -124,24 +135,53 @@ class Session:
         let_forked_processes_end(self._session._sess)
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Logits, float32 [rows, labels], of int64 inputs [rows, sequence]."""
-        logits: NDArray[np.float32] = self._session.run(("logits",), inputs)[0]
+        """Logits, float32 [rows, labels], of int64 inputs [rows, sequence].
+
+        Raises:
+            RunError: ONNX Runtime failed; its index is 0.
+        """
+        with _told(), native:
+            logits: NDArray[np.float32] = self.inference_session.run(("logits",), inputs)[0]
         return logits
+
+    def run_bound(self, binding: Any, options: Any) -> None:
+        """Run what is bound. Raises as `run` does. The caller says that it is a native call, with all around it."""
+        with _told():
+            self.inference_session.run_with_iobinding(binding, options)
+
+    def close(self) -> None:
+        """Free what ONNX Runtime holds. Whatever `run` is under way must end first."""
+        self._session = None
 
     @property
     def inference_session(self) -> Any:
-        """The `onnxruntime.InferenceSession`."""
+        """The `onnxruntime.InferenceSession`. Raises ClosedError when this is closed."""
+        if self._session is None:
+            raise ClosedError("session")
         return self._session
 
 
-def session_options(folder: Path, *, threads: int, spinning: bool, saturates: bool = False) -> Any:
-    """The `onnxruntime.SessionOptions` of a `Session`, whose arguments these are."""
+@contextmanager
+def _told() -> Iterator[None]:
+    """Have what ONNX Runtime raises be an error of ours."""
+    try:
+        yield
+    except OnnxpressError:
+        raise
+    except Exception as error:  # onnxruntime's errors share no public base class
+        reason = f"ONNX Runtime failed ({_first_line(error)}). Lower max_tokens where memory is short, or export again."
+        raise RunError(0, reason) from error
+
+
+def session_options(folder: Path | None, *, threads: int, spinning: bool, saturates: bool = False) -> Any:
+    """The `onnxruntime.SessionOptions` of a `Session`, whose arguments these are; no folder, no weights in files."""
     options = import_onnxruntime().SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    if folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     if saturates:
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options
@@ -202,6 +242,8 @@ def import_onnxruntime() -> ModuleType:
         import onnxruntime
     except ImportError as error:
         raise MissingDependencyError("onnxruntime", ("cpu", "gpu")) from error
+    if telemetry_is_off() and hasattr(onnxruntime, "disable_telemetry_events"):
+        onnxruntime.disable_telemetry_events()  # it may have been imported before the environment said so
     module: ModuleType = onnxruntime
     return module
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from secrets import token_hex
 from statistics import median
 from time import perf_counter
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
+from onnxpress.beside import read_beside
 from onnxpress.classifier import Classifier
 from onnxpress.cpu import available_cpus
 from onnxpress.encoder import Text
 from onnxpress.errors import ConfigError
 from onnxpress.local_key import local_key
+from onnxpress.system import replace_file
 
 __all__ = ["Measured", "Tuning", "find_tuning", "tune", "tuning_path", "write_tuning"]
 
@@ -26,6 +29,8 @@ _SINGLES: Final = 60
 _BULK: Final = 400
 _LEAST: Final = 40
 _BULK_MS: Final = 1_000
+_MOST: Final = 1_024  # workers, or threads of each: no file may ask for more
+_MOST_TOKENS: Final = 2**20
 
 Load = Callable[..., Classifier]
 
@@ -40,10 +45,14 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         milliseconds: Median of a single request for "latency"; of a text in bulk for "throughput".
     """
 
-    workers: int
-    threads: int
-    max_tokens: int
-    milliseconds: float
+    workers: Annotated[int, Meta(ge=1, le=_MOST)]
+    threads: Annotated[int, Meta(ge=1, le=_MOST)]
+    max_tokens: Annotated[int, Meta(ge=1, le=_MOST_TOKENS)]
+    milliseconds: Annotated[float, Meta(ge=0)]
+
+    def __post_init__(self) -> None:
+        if self.workers * self.threads > _MOST:
+            raise ValueError(f"{self.workers} × {self.threads} threads are more than {_MOST}")
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,8 +67,8 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     key: str
     precision: str
-    latency: tuple[Measured, ...]
-    throughput: tuple[Measured, ...]
+    latency: Annotated[tuple[Measured, ...], Meta(min_length=1)]
+    throughput: Annotated[tuple[Measured, ...], Meta(min_length=1)]
 
     def best(self, optimize_for: str) -> Measured:
         """The fastest setting."""
@@ -72,33 +81,40 @@ def tuning_path(artifact: Path) -> Path:
 
 
 def find_tuning(artifact: Path, precision: str) -> Tuning | None:
-    """The tuning kept for `artifact` and `precision`, or None: there is none, or of another machine or artifact."""
-    try:
-        found = msgspec.json.decode(tuning_path(artifact).read_bytes(), type=dict[str, Tuning])
-    except (OSError, msgspec.DecodeError):
-        return None
-    tuning = found.get(precision)
+    """The tuning kept for `artifact` and `precision`.
+
+    None where there is none, or one of another machine or artifact, or none to believe: damaged, out of every range, a
+    pipe, or a stranger's.
+    """
+    tuning = _kept(artifact).get(precision)
     return tuning if tuning is not None and tuning.key == _key(artifact) else None
 
 
 def write_tuning(artifact: Path, tuning: Tuning) -> Path:
     """Keep `tuning` beside `artifact`, with those of other precisions. Returns the file, which appears by rename."""
-    path = tuning_path(artifact)
-    try:
-        held = msgspec.json.decode(path.read_bytes(), type=dict[str, Tuning])
-    except (OSError, msgspec.DecodeError):
-        held = {}
+    path, held = tuning_path(artifact), _kept(artifact)
     kept = {name: other for name, other in held.items() if other.key == tuning.key} | {tuning.precision: tuning}
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+    content = msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n"
+    new = path.with_name(f".{path.name}.{token_hex(8)}")
+    try:
+        with new.open("xb") as file:  # readable by whom the umask lets: services run as others than who tunes
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+        replace_file(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
     return path
+
+
+def _kept(artifact: Path) -> dict[str, Tuning]:
+    """The tunings kept for `artifact`, by precision; none where the file is none to believe."""
+    try:
+        content = read_beside(tuning_path(artifact), artifact)
+        return {} if content is None else msgspec.json.decode(content, type=dict[str, Tuning])
+    except (OSError, ValueError, RecursionError):
+        return {}
 
 
 def tune(

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import onnxpress  # noqa: F401 - before any module here imports ONNX Runtime, whose telemetry it turns off
+
 if TYPE_CHECKING:
     from onnxpress_export.exporter import ExportReport, export
 

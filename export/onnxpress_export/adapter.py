@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import PreTrainedModel
 
 from onnxpress.errors import CheckpointError
 from onnxpress.extras import require
+from onnxpress_export.loading_errors import one_line
 
 __all__ = ["Adapter", "merge_adapter", "read_adapter"]
 
 _SETTINGS: Final = "adapter_config.json"
 _WEIGHTS: Final = "adapter_model.safetensors"
+_PICKLE: Final = "adapter_model.bin"
 _PREFIX: Final = "base_model.model."
 _TASK: Final = "SEQ_CLS"
 # The last layer of a head: BERT's classifier, RoBERTa's classifier.out_proj, decoders' score.
@@ -49,13 +51,19 @@ def read_adapter(source: str) -> Adapter | None:
     path = Path(source)
     if not (path / _SETTINGS).is_file():
         return None
-    try:
+    if not (path / _WEIGHTS).exists() and (path / _PICKLE).exists():
+        raise CheckpointError(
+            source,
+            f"its adapter's weights ({_PICKLE}) are a pickle, which can run code when it is loaded. Save it again with "
+            "PEFT, which writes safetensors.",
+        )
+    with one_line(source, "its adapter cannot be read"):
         settings = json.loads((path / _SETTINGS).read_text(encoding="utf-8"))
-        base, task = str(settings["base_model_name_or_path"]), settings.get("task_type")
+        base, task = settings["base_model_name_or_path"], settings.get("task_type")
         with safe_open(path / _WEIGHTS, framework="pt") as weights:
             rows = {name.removeprefix(_PREFIX): weights.get_slice(name).get_shape()[0] for name in weights.keys()}
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointError(source, f"its adapter cannot be read ({error}). Save it again with PEFT.") from error
+    if not isinstance(base, str) or not base:
+        raise CheckpointError(source, f"{_SETTINGS} names no base model. Set base_model_name_or_path in it.")
     if task != _TASK:
         raise CheckpointError(source, f"is an adapter for {task}, not for classification ({_TASK}).")
     head = {name: count for name, count in rows.items() if "lora_" not in name}
@@ -79,10 +87,7 @@ def merge_adapter(source: str, model: PreTrainedModel) -> PreTrainedModel:
     require(("peft",), extra="lora")
     from peft import PeftModel
 
-    try:
+    with one_line(source, "its adapter does not fit the model it names"):
         adapted: Any = PeftModel.from_pretrained(model, source)
         merged: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise CheckpointError(source, f"its adapter does not fit the model it names ({line}).") from error
     return merged.eval()

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import json
+import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import onnx_ir as ir
 
 from onnxpress.artifact import record_of
-from onnxpress.errors import CheckpointError, OutputExistsError
+from onnxpress.errors import OutputExistsError
 from onnxpress.manifest import MANIFEST_NAME, FileRecord, Manifest, encode_manifest
 from onnxpress_export.checkpoint import Checkpoint
+from onnxpress_export.loading_errors import one_line
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = [
     "CPU_GRAPH_NAME",
@@ -49,7 +59,9 @@ INT8_CPU_GRAPH_NAME: Final = "model_int8_cpu.onnx"
 INT8_PACKED_GRAPH_NAME: Final = "model_int8_packed.onnx"
 INT8_WEIGHTS_NAME: Final = "model_int8.onnx_data"
 
+_log: Final = logging.getLogger(__name__)
 _SHARED_BYTES: Final = 1_024  # smaller constants stay in the graphs
+_YOUNG_SECONDS: Final = 60.0
 
 
 def check_output(output: Path, *, force: bool, made_here: str = MANIFEST_NAME) -> None:
@@ -61,20 +73,32 @@ def check_output(output: Path, *, force: bool, made_here: str = MANIFEST_NAME) -
 
 
 @contextmanager
-def staged_directory(output: Path) -> Iterator[Path]:
+def staged_directory(output: Path, *, force: bool = False, made_here: str = MANIFEST_NAME) -> Iterator[Path]:
     """A new directory beside `output`, which takes its place when the block ends without an error.
 
-    Files are on the disk before the rename. After an error nothing is left, and what was at `output` stays.
+    Files are on the disk before the rename. After an error nothing is left, and what was at `output` stays. What an
+    export that was killed left beside `output` is removed.
+
+    Args:
+        output: Where it is to be. What is there when the block ends is replaced as `check_output` allows, and by no
+            other rule: it may have come while the block ran.
+        force: Replace what holds a `made_here` file.
+        made_here: A pattern.
+
+    Raises:
+        OutputExistsError: `output` is taken.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    _sweep(output)
+    staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(output), dir=output.parent))
     try:
-        staging.chmod(0o777 & ~_umask())
-        yield staging
-        for path in (*staging.rglob("*"), staging):
-            _flush_to_disk(path)
-        _replace(staging, output)
-        _flush_to_disk(output.parent)
+        with _held(staging):
+            staging.chmod(0o777 & ~_umask())
+            yield staging
+            for path in (*staging.rglob("*"), staging):
+                _flush_to_disk(path)
+            _publish(staging, output, force=force, made_here=made_here)
+            _flush_to_disk(output.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -91,10 +115,13 @@ def write_graph(model: ir.Model, directory: Path, name: str) -> None:
 
 def write_tokenizer(checkpoint: Checkpoint, directory: Path) -> None:
     """Write the model's configuration and the tokenizer's files, as transformers and optimum read them."""
-    checkpoint.model.config.save_pretrained(directory)
-    checkpoint.tokenizer.save_pretrained(directory)
-    if not (directory / "tokenizer.json").is_file():
-        raise CheckpointError(checkpoint.source, "its tokenizer has no tokenizer.json form.")
+    checkpoint.tokenizer.backend_tokenizer.no_truncation()  # transformers keeps that of its last call
+    checkpoint.tokenizer.backend_tokenizer.no_padding()
+    with one_line(checkpoint.source, "transformers cannot write its configuration"):
+        checkpoint.model.config.save_pretrained(directory)
+        checkpoint.tokenizer.save_pretrained(directory)
+    for path in directory.glob("*.py"):
+        path.unlink()  # what a checkpoint's own code is copied as: nothing in an artifact can run code
     _name_a_class_that_all_know(directory / "tokenizer_config.json")
     special = directory / "special_tokens_map.json"  # transformers 5 writes it no more, transformers.js reads it
     if not special.exists():
@@ -119,19 +146,96 @@ def write_manifest(manifest: Manifest, directory: Path) -> None:
     (directory / MANIFEST_NAME).write_bytes(encode_manifest(manifest))
 
 
-def _replace(staging: Path, output: Path) -> None:
-    if output.exists():
-        retired = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=output.parent))
-        output.rename(retired / output.name)
+def _publish(staging: Path, output: Path, *, force: bool, made_here: str) -> None:
+    """Rename `staging` to `output`, in whose place nothing is lost that may not be replaced.
+
+    What is there is moved aside first and looked at there, where nobody else puts anything, and is removed only once
+    the new one is in its place.
+    """
+    if not force:
+        _take(staging, output)
+        return
+    check_output(output, force=force, made_here=made_here)
+    retired = Path(tempfile.mkdtemp(prefix=f".{output.name}.old-", dir=output.parent))
+    old = retired / output.name
+    try:
+        with suppress(FileNotFoundError):
+            output.rename(old)
         try:
-            staging.rename(output)
-        except OSError:
-            (retired / output.name).rename(output)
+            if old.exists() or old.is_symlink():
+                check_output(old, force=force, made_here=made_here)
+            _take(staging, output)
+        except BaseException:
+            _give_back(old, output)
             raise
-        finally:
-            shutil.rmtree(retired, ignore_errors=True)
-    else:
+    except OutputExistsError as error:
+        raise OutputExistsError(output) from error
+    finally:
+        with suppress(OSError):
+            retired.rmdir()  # only where it is empty: an old artifact that could not be put back is kept
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+def _take(staging: Path, output: Path) -> None:
+    """Rename `staging` to `output`, which must be free: claimed by creating it, which one process alone can do."""
+    try:
+        if os.name != "nt":  # a rename replaces an empty directory, our own; on Windows it replaces nothing at all
+            output.mkdir()
         staging.rename(output)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise OutputExistsError(output) from error
+        with suppress(OSError):
+            output.rmdir()
+        raise
+
+
+def _give_back(old: Path, output: Path) -> None:
+    if not (old.exists() or old.is_symlink()):
+        return
+    try:
+        if old.is_symlink():
+            output.symlink_to(old.readlink())
+            old.unlink()
+        else:
+            _take(old, output)
+    except (OSError, OutputExistsError):
+        _log.warning("the artifact that was at %s is kept at %s: its place was taken meanwhile", output, old)
+
+
+def _staging_prefix(output: Path) -> str:
+    return f".{output.name}.onnxpress-"
+
+
+@contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    """Lock `directory` for as long as this process works on it: a lock ends with the process, however that ends."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(output: Path) -> None:
+    """Remove what exports to `output` left that were killed: staging directories that no process holds any more."""
+    if fcntl is None:
+        return
+    for path in output.parent.glob(f"{glob.escape(_staging_prefix(output))}*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime < _YOUNG_SECONDS:
+                continue  # it may be about to be locked
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,6 +16,7 @@ import typer
 from onnxpress.cli.progress import show_steps
 from onnxpress.errors import ConfigError
 from onnxpress.extras import require
+from onnxpress_export.checkpoint_files import check_at_once
 
 if TYPE_CHECKING:
     from onnxpress.manifest import Manifest
@@ -24,17 +29,29 @@ _MODULES: Final = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "sa
 app = typer.Typer()
 
 
-class _Layout(str, Enum):
+class _Layout(StrEnum):
     artifact = "artifact"
     triton = "triton"
 
 
-class _Target(str, Enum):
+class _Target(StrEnum):
     auto = "auto"
     avx2 = "avx2"
     avx512 = "avx512"
     vnni = "vnni"
     arm64 = "arm64"
+
+
+class _Problem(StrEnum):
+    single_label_classification = "single_label_classification"
+    multi_label_classification = "multi_label_classification"
+    regression = "regression"
+
+
+class _Activation(StrEnum):
+    softmax = "softmax"
+    sigmoid = "sigmoid"
+    identity = "identity"
 
 
 @app.command()
@@ -47,6 +64,16 @@ def export(
     ] = None,
     thresholds: Annotated[
         Path | None, typer.Option(help="JSON file: the score from which each label is accepted, by its name.")
+    ] = None,
+    problem_type: Annotated[
+        _Problem | None, typer.Option(help="What the logits mean, in place of what config.json says.")
+    ] = None,
+    activation: Annotated[
+        _Activation | None,
+        typer.Option(help="What makes scores of the logits, in place of the problem's or a stored one."),
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens a text may have, special ones included, at most what the model takes.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the artifact at OUT.")] = False,
     allow_unfused: Annotated[
@@ -73,12 +100,16 @@ def export(
         float, typer.Option(help="Share of answers that fp16 and int8 may change, of texts that its making never saw.")
     ] = 0.005,
     target: Annotated[_Target, typer.Option(help="The CPUs that int8 is for; auto for this machine's.")] = _Target.auto,
+    no_recheck: Annotated[
+        bool, typer.Option("--no-recheck", help="int8 answers all texts itself, also those that it is not sure of.")
+    ] = False,
 ) -> None:
     """Export a fine-tuned classifier to an optimized ONNX artifact that gives the same answers."""
     require(_MODULES, extra="export")
     require(("onnxruntime",), extra="cpu")
     accepted_from = None if thresholds is None else _read_thresholds(thresholds)
-    with show_steps("loading torch and transformers") as show:
+    check_at_once(checkpoint, allow_pickle=allow_pickle)  # before torch is loaded, which takes seconds
+    with _stopped_by_signals(), show_steps("loading torch and transformers") as show:
         from transformers.utils import logging as transformers_logging
 
         from onnxpress_export.exporter import export as run_export
@@ -91,6 +122,9 @@ def export(
             revision=revision,
             labels=None if labels is None else [name.strip() for name in labels.split(",")],
             thresholds=accepted_from,
+            problem_type=None if problem_type is None else problem_type.value,
+            activation=None if activation is None else activation.value,
+            max_length=max_length,
             force=force,
             allow_unfused=allow_unfused,
             allow_pickle=allow_pickle,
@@ -101,10 +135,30 @@ def export(
             sample=sample,
             max_disagreement=max_disagreement,
             int8_for=target.value,
+            recheck=not no_recheck,
             on_step=show,
         )
     for line in _summary(report, out):
         typer.echo(line)
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the program as an exit does, so that what is half written is removed."""
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _read_thresholds(path: Path) -> dict[str, float]:
@@ -117,6 +171,7 @@ def _read_thresholds(path: Path) -> dict[str, float]:
 
 
 def _summary(report: ExportReport, out: str) -> list[str]:
+    from onnxpress.cascade_record import describe
     from onnxpress_export.graph_census import attention_count  # needs the extra
 
     manifest = report.manifest
@@ -139,17 +194,29 @@ def _summary(report: ExportReport, out: str) -> list[str]:
             for parity in [variant.parity]
             if parity is not None
         ),
+        *_token_lines(manifest),
         *_fidelity_lines(manifest),
+        *([] if manifest.cascade is None else [f"recheck  {describe(manifest.cascade)}"]),
         *(f"warning  {note}." for note in origin.notes),
         f"written  {out}",
     ]
 
 
+def _token_lines(manifest: Manifest) -> list[str]:
+    if (tokens := manifest.tokens) is None:
+        return []
+    own = "tokenizer.json" if tokens.reference == "tokenizer.json" else "converted tokenizer"
+    followed = "" if tokens.rebuilt is None else f", which transformers' {tokens.rebuilt} does not give"
+    return [f"tokens   ids of {tokens.texts:,} texts are those of the checkpoint's own {own}{followed}"]
+
+
 def _fidelity_lines(manifest: Manifest) -> list[str]:
+    from onnxpress.fidelity import certainty  # needs numpy, which --help need not wait for
+
     return [
         f"{variant.precision}     {found.changed} of {found.texts:,} unseen answers changed "
         f"({found.changed / found.texts:.2%}; 95 % interval {found.changed_low:.2%} … {found.changed_high:.2%}; "
-        f"budget {found.budget:.2%}), "
+        f"budget {found.budget:.2%}; {certainty(found)}), "
         + ("not timed here" if found.speed is None else f"{found.speed:.2f} × fp32's speed, for {variant.target}")
         for variant in manifest.variants
         if (found := variant.fidelity) is not None

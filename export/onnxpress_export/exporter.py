@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from os import PathLike, fspath
@@ -16,9 +17,10 @@ import onnx_ir as ir
 import onnxruntime
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
+from onnxpress.cascade_record import Cascade
 from onnxpress.errors import ConfigError
 from onnxpress.fidelity import Decision
-from onnxpress.manifest import SCHEMA_VERSION, Manifest, Provenance, Variant
+from onnxpress.manifest import SCHEMA_VERSION, Manifest, Provenance, Tokens, Variant
 from onnxpress_export.artifact import (
     CPU_GRAPH_NAME,
     PACKED_GRAPH_NAME,
@@ -37,12 +39,14 @@ from onnxpress_export.fidelity_report import write_report
 from onnxpress_export.graph_census import attention_count, operator_counts, unfused_attentions
 from onnxpress_export.model_inputs import layer_count
 from onnxpress_export.passes import COMMON, CPU, PORTABLE, apply_passes
-from onnxpress_export.precision.sample import read_sample
+from onnxpress_export.precision.sample import Sample, read_sample
+from onnxpress_export.token_proof import check_tokens
 from onnxpress_export.triton import CONFIG_PATTERN, repository_beside, write_repository
 from onnxpress_export.variants import (
     MAX_DISAGREEMENT,
     Fp32,
     Int8For,
+    Lower,
     check_precisions,
     write_and_count,
     write_lower_precisions,
@@ -78,6 +82,9 @@ def export(
     revision: str | None = None,
     labels: Sequence[str] | None = None,
     thresholds: Mapping[str, float] | None = None,
+    problem_type: str | None = None,
+    activation: str | None = None,
+    max_length: int | None = None,
     force: bool = False,
     allow_unfused: bool = False,
     allow_pickle: bool = False,
@@ -88,6 +95,7 @@ def export(
     sample: str | PathLike[str] | None = None,
     max_disagreement: float = MAX_DISAGREEMENT,
     int8_for: Int8For = "auto",
+    recheck: bool = True,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> ExportReport:
     """Export a fine-tuned classifier to an artifact that provably gives its answers.
@@ -98,6 +106,11 @@ def export(
         revision: Branch, tag or commit of a Hub id.
         labels: Names to use in place of the checkpoint's, in the order of the logits.
         thresholds: The score from which each label is accepted, by name; others keep one half.
+        problem_type: What the logits mean: "single_label_classification", "multi_label_classification" or
+            "regression"; None for what config.json says, or what transformers' pipeline takes it for.
+        activation: What makes scores of them: "softmax", "sigmoid" or "identity"; None for the problem's, or for the
+            one that sentence-transformers stored in config.json.
+        max_length: Tokens a text may have, special ones included; None for all that the model takes.
         force: Replace an artifact that is at `output`.
         allow_unfused: Accept a graph without the fused attentions that its architecture promises. One that has none
             to promise needs no such leave.
@@ -112,13 +125,15 @@ def export(
         max_disagreement: Share of answers that a precision may change, of texts that its making never saw.
         int8_for: The CPUs that int8 is for: "vnni", "avx2", "avx512" without VNNI, "arm64", or "auto" for
             this machine's.
+        recheck: Whether fp32 may answer again what int8 is not sure of, where that is faster than an int8 that keeps
+            the answers alone.
         on_step: Called with the name of each step before it begins.
 
     Raises:
         CheckpointError: The checkpoint cannot be exported.
         OutputExistsError: `output` is taken.
-        CheckFailedError: The graph is not fused, or does not give torch's answers; or a precision changes more
-            answers than it may.
+        CheckFailedError: The graph is not fused, or does not give torch's answers: nothing was written. Or a precision
+            changes more answers than it may, or brings nothing: it was left out, and the artifact holds the others.
         ConfigError: A setting is outside its range, or the sample cannot be used.
     """
     target = Path(output)
@@ -132,6 +147,9 @@ def export(
         fspath(checkpoint),
         revision=revision,
         labels=labels,
+        problem_type=problem_type,
+        activation=activation,
+        max_length=max_length,
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
@@ -140,6 +158,8 @@ def export(
     texts = read_sample(None if sample is None else Path(sample), loaded) if lower else None
     architecture = type(loaded.model).__name__
     loaded, notes = within_length_limit(loaded)
+    if (rebuilt := loaded.tokenizer_source.rebuilt) is not None:
+        on_step(f"following tokenizer.json: transformers' {rebuilt} gives other token ids")
     on_step("capturing the graph")
     model, promised = capture_classifier(loaded, allow_unfused=allow_unfused)
     on_step("optimizing the graph")
@@ -152,7 +172,11 @@ def export(
     if not packs:
         notes = (*notes, f"{architecture} answers otherwise beside padding: texts of different lengths are run apart")
     require_fusion = partial(check_fusion, promised=0 if allow_unfused else promised, architecture=architecture)
-    with staged_directory(target) as staging:
+    with ExitStack() as publish:
+        staging = publish.enter_context(staged_directory(target, force=force))
+        on_step("comparing tokens with the checkpoint's own")
+        write_tokenizer(loaded, staging)
+        tokens = check_tokens(loaded, staging, _sample_texts(texts))
         on_step("writing the graphs")
         write_weights(model, staging)
         portable = write_and_count(model.clone(), PORTABLE, rewrites, staging, PORTABLE_GRAPH_NAME)
@@ -175,7 +199,7 @@ def export(
         fp32_variant = Variant(
             precision="fp32", portable=portable, cpu=cpu, packed=packed, weights=(WEIGHTS_NAME,), parity=parity
         )
-        variants = [fp32_variant]
+        variants, lower_ones = [fp32_variant], Lower()
         if texts is not None:
             fp32 = Fp32(
                 checkpoint=loaded,
@@ -188,20 +212,25 @@ def export(
                 sample=texts,
                 budget=max_disagreement,
                 on_step=on_step,
+                recheck=recheck,
             )
-            measured = write_lower_precisions(fp32, precisions, int8_for=int8_for)
-            for variant in measured:
-                require_fusion(variant.cpu.operators, where=variant.cpu.file)
-            variants += measured
+            lower_ones = write_lower_precisions(fp32, precisions, int8_for=int8_for)
+            for graph in (graph for variant in lower_ones.variants for graph in variant.graphs):
+                require_fusion(graph.operators, where=graph.file)
+            variants += lower_ones.variants
         on_step("writing the manifest")
-        write_tokenizer(loaded, staging)
         if len(variants) > 1:
-            write_report(staging, f"{target.name}: {architecture}", variants, file_records(staging))
-        manifest = _manifest(loaded, accepted_from, tuple(variants), staging, target.name, unfused, notes)
+            write_report(staging, f"{target.name}: {architecture}", variants, file_records(staging), lower_ones.cascade)
+        manifest = _manifest(
+            loaded, accepted_from, tuple(variants), lower_ones.cascade, tokens, staging, target.name, unfused, notes
+        )
         write_manifest(manifest, staging)
-    if layout == "triton":
-        on_step("writing the Triton repository")
-        write_repository(target, manifest, repository)
+        if layout == "triton":
+            on_step("writing the Triton repository")
+            beside = staged_directory(repository, force=force, made_here=CONFIG_PATTERN)
+            write_repository(staging, target.name, manifest, publish.enter_context(beside))
+    if lower_ones.refused:
+        raise lower_ones.refused[0]
     return ExportReport(manifest=manifest, session_operators=executed)
 
 
@@ -210,6 +239,10 @@ def _sign(model: ir.Model) -> None:
     ClearMetadataAndDocStringPass()(model)
     model.producer_name, model.producer_version = "onnxpress", version("onnxpress")
     model.graph.name = "classifier"
+
+
+def _sample_texts(sample: Sample | None) -> list[str | tuple[str, str]]:
+    return [] if sample is None else [example.text for example in (*sample.seen, *sample.unseen)]
 
 
 def _thresholds(checkpoint: Checkpoint, by_label: Mapping[str, float] | None) -> tuple[float, ...] | None:
@@ -223,13 +256,24 @@ def _thresholds(checkpoint: Checkpoint, by_label: Mapping[str, float] | None) ->
     for label, value in by_label.items():
         if not 0 <= value <= 1:
             raise ConfigError(f"the threshold of {label!r} must be from 0 to 1, got {value!r}")
-    return tuple(float(by_label.get(label, _HALF)) for label in checkpoint.labels)
+    stated = tuple(float(by_label.get(label, _HALF)) for label in checkpoint.labels)
+    least = sorted(stated)[:2]
+    # Scores of softmax sum to 1: two labels reach thresholds of 0.5 each by a tie alone, larger ones never.
+    if checkpoint.activation == "softmax" and least[0] > 0 and sum(least) >= 1:
+        raise ConfigError(
+            f"with these thresholds (the lowest are {' and '.join(f'{value:g}' for value in least)}) this model never "
+            "accepts more than one label: its scores are a softmax. Pass --problem-type multi_label_classification if "
+            "it was trained so, lower them, or leave them out."
+        )
+    return stated
 
 
 def _manifest(
     checkpoint: Checkpoint,
     thresholds: tuple[float, ...] | None,
     variants: tuple[Variant, ...],
+    cascade: Cascade | None,
+    tokens: Tokens,
     directory: Path,
     output: str,
     unfused: int,
@@ -248,6 +292,8 @@ def _manifest(
         truncation_side=checkpoint.truncation_side,
         variants=variants,
         files=file_records(directory),
+        cascade=cascade,
+        tokens=tokens,
         provenance=Provenance(
             source=checkpoint.source,
             architecture=type(checkpoint.model).__name__,
@@ -257,6 +303,6 @@ def _manifest(
             notes=notes,
             command=f"onnxpress export {checkpoint.source} {output}",
             versions={**versions, "onnxruntime": onnxruntime.__version__, "python": platform.python_version()},
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
         ),
     )

@@ -7,8 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from onnxpress.manifest import Manifest
-from onnxpress_export.artifact import staged_directory
+from onnxpress.manifest import Manifest, Variant
 
 __all__ = ["CONFIG_PATTERN", "repository_beside", "write_repository"]
 
@@ -26,34 +25,31 @@ def repository_beside(artifact: Path) -> Path:
     return artifact.with_name(f"{artifact.name}-triton")
 
 
-def write_repository(artifact: Path, manifest: Manifest, repository: Path) -> Path:
-    """Write the model repository of the artifact in a directory of its own, all of it or nothing.
+def write_repository(artifact: Path, name: str, manifest: Manifest, repository: Path) -> None:
+    """Write the model repository of the artifact whose files lie in `artifact` into the directory `repository`.
 
-    Triton's ONNX Runtime backend runs the portable graph: it takes padded batches with their mask. Clients send
-    token ids and get logits; Triton batches requests of equal length.
-
-    Returns:
-        The model's directory in the repository.
+    Triton's ONNX Runtime backend runs the portable graphs: they take padded batches with their mask. Clients send
+    token ids and get logits; Triton batches requests of equal length. fp32 has the artifact's `name`, every other
+    precision has its own behind it: NAME_fp16.
     """
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", artifact.name)
-    (variant,) = manifest.variants
-    with staged_directory(repository) as staging:
-        version = staging / name / _VERSION
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    for variant in manifest.variants:
+        called = plain if variant.precision == "fp32" else f"{plain}_{variant.precision}"
+        version = repository / called / _VERSION
         version.mkdir(parents=True)
         for file in (variant.portable.file, *variant.weights):
             shutil.copyfile(artifact / file, version / file)
-        (staging / name / _LABELS).write_text("\n".join(manifest.labels) + "\n", encoding="utf-8")
-        (staging / name / "config.pbtxt").write_text(_config(name, manifest), encoding="utf-8")
-    return repository / name
+        (repository / called / _LABELS).write_text("\n".join(manifest.labels) + "\n", encoding="utf-8")
+        (repository / called / "config.pbtxt").write_text(_config(called, variant, manifest), encoding="utf-8")
 
 
-def _config(name: str, manifest: Manifest) -> str:
+def _config(name: str, variant: Variant, manifest: Manifest) -> str:
     """Triton's model configuration, in protobuf's text format; the batch dimension is Triton's own."""
     inputs = ",\n".join(f'  {{ name: "{value}" data_type: TYPE_INT64 dims: [ -1 ] }}' for value in manifest.inputs)
     return f"""\
 name: "{name}"
 backend: "onnxruntime"
-default_model_filename: "{manifest.variants[0].portable.file}"
+default_model_filename: "{variant.portable.file}"
 max_batch_size: {_MAX_BATCH}
 input [
 {inputs}

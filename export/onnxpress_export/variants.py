@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 import onnx_ir as ir
 
-from onnxpress.errors import ConfigError
-from onnxpress.fidelity import Answers, Decision, require_budget
-from onnxpress.machine import int8_target
-from onnxpress.manifest import Fidelity, Graph, Target, Variant
+from onnxpress.cascade_record import Cascade
+from onnxpress.errors import CheckFailedError, ConfigError
+from onnxpress.fidelity import Answers, Decision, FidelityError, require_budget
+from onnxpress.machine import int8_target, saturates
+from onnxpress.manifest import Graph, Target, Variant
 from onnxpress_export.artifact import (
     HALF_GRAPH_NAME,
     HALF_WEIGHTS_NAME,
@@ -20,6 +23,7 @@ from onnxpress_export.artifact import (
     INT8_GRAPH_NAME,
     INT8_PACKED_GRAPH_NAME,
     INT8_WEIGHTS_NAME,
+    WEIGHTS_NAME,
     write_graph,
     write_weights,
 )
@@ -27,13 +31,24 @@ from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.graph_census import operator_counts, weight_counts
 from onnxpress_export.passes import CPU, PACKED, PORTABLE, Passes, apply_passes
 from onnxpress_export.precision.half import convert_to_half, nodes_kept_single
-from onnxpress_export.precision.int8 import choose_int8, measure_fidelity
+from onnxpress_export.precision.int8 import (
+    Int8,
+    Measured,
+    NoGainError,
+    choose_int8,
+    fastest_alone,
+    fastest_with_recheck,
+    measure_fidelity,
+)
 from onnxpress_export.precision.sample import Sample, torch_answers
+from onnxpress_export.precision.trial import Trial
+from onnxpress_export.precision.twins import require_alike
 
 __all__ = [
     "MAX_DISAGREEMENT",
     "Fp32",
     "Int8For",
+    "Lower",
     "check_precisions",
     "write_and_count",
     "write_lower_precisions",
@@ -69,10 +84,10 @@ def write_and_count(
 
 
 def write_packed(masked: ir.Model, common_rewrites: Mapping[str, int], directory: Path, name: str) -> Graph | None:
-    """Write the graph that packs the tokens of `masked`, which stays as it is; None where nothing can be packed."""
+    """Write the graph that packs the tokens of `masked`, which stays as it is; None where it packs nothing."""
     model = masked.clone()
     rewrites = apply_passes(model, PACKED)
-    if not any(rewrites.values()):
+    if not rewrites["pack_tokens"]:
         return None
     return write_and_count(model, {}, {**common_rewrites, **rewrites}, directory, name)
 
@@ -92,6 +107,7 @@ class Fp32:
         sample: Texts to choose and to measure by.
         budget: Share of answers that may change.
         on_step: Told the name of each step.
+        recheck: Whether fp32 may answer again what int8 is not sure of.
     """
 
     checkpoint: Checkpoint
@@ -104,74 +120,152 @@ class Fp32:
     sample: Sample
     budget: float
     on_step: Callable[[str], None]
+    recheck: bool
 
 
-def write_lower_precisions(source: Fp32, precisions: Sequence[str], *, int8_for: Int8For) -> list[Variant]:
-    """Write the fp16 and int8 variants that `precisions` names; "fp32" is passed over.
+@dataclass(slots=True)
+class Lower:
+    """The lower precisions.
 
-    Raises:
-        CheckFailedError: A precision changes more answers than the budget.
+    Attributes:
+        variants: Those that kept their promise.
+        refused: Why each other one did not: of it no file is left.
+        cascade: Which answers of int8 are given again by fp32; None where none are.
     """
-    wanted = set(precisions) - {"fp32"}
+
+    variants: list[Variant] = field(default_factory=list)
+    refused: list[CheckFailedError] = field(default_factory=list)
+    cascade: Cascade | None = None
+
+
+def write_lower_precisions(source: Fp32, precisions: Sequence[str], *, int8_for: Int8For) -> Lower:
+    """Write the fp16 and int8 variants that `precisions` names; "fp32" is passed over."""
+    wanted, lower = set(precisions) - {"fp32"}, Lower()
     if not wanted:
-        return []
+        return lower
     source.on_step("asking torch about unseen texts")
     torch_says = torch_answers(source.checkpoint, source.sample, source.decision)
-    variants = []
-    if "fp16" in wanted:
-        variants.append(_write_half(source, torch_says))
-    if "int8" in wanted:
-        variants.append(_write_int8(source, torch_says, _target(int8_for)))
-    return variants
+    for name, write in (("fp16", _write_half), ("int8", partial(_write_int8, target=_target(int8_for)))):
+        if name in wanted:
+            try:
+                variant, cascade = write(source, torch_says)
+                lower.variants.append(variant)
+                lower.cascade = lower.cascade or cascade
+            except CheckFailedError as error:
+                lower.refused.append(error)
+    return lower
 
 
-def _write_int8(source: Fp32, torch_says: Answers, target: Target) -> Variant:
-    model, directory = source.masked.clone(), source.directory
-    recipe = choose_int8(
+@contextmanager
+def _files_kept_only_of_success(directory: Path) -> Iterator[None]:
+    """After an error, remove what was written into `directory` since."""
+    before = set(directory.iterdir())
+    try:
+        yield
+    except CheckFailedError:
+        for path in set(directory.iterdir()) - before:
+            path.unlink()
+        raise
+
+
+def _write_int8(source: Fp32, torch_says: Answers, *, target: Target) -> tuple[Variant, Cascade | None]:
+    refused: FidelityError | None = None
+    strategy = fastest_with_recheck if source.recheck else fastest_alone
+    if source.decision.activation == "identity" and source.recheck:
+        source.on_step("a regression has no margin: no text is answered again, and int8 keeps the budget alone")
+        strategy = fastest_alone
+    attempts = choose_int8(
         source.cpu,
-        directory,
+        source.directory,
         source.sample,
         source.decision,
         target=target,
         budget=source.budget,
         on_step=source.on_step,
+        strategy=strategy,
     )
-    rewrites = {**source.rewrites, "quantize": recipe.apply(model)}
-    write_weights(model, directory, INT8_WEIGHTS_NAME)
-    portable = write_and_count(model.clone(), {}, rewrites, directory, INT8_GRAPH_NAME)
-    packed = write_packed(model, rewrites, directory, INT8_PACKED_GRAPH_NAME) if source.packs else None
-    cpu = write_and_count(model, CPU, rewrites, directory, INT8_CPU_GRAPH_NAME)
-    return Variant(
-        precision="int8",
-        portable=portable,
-        cpu=cpu,
-        packed=packed,
-        weights=(INT8_WEIGHTS_NAME,),
-        fidelity=_measured(source, "int8", model, torch_says, timed=True),
-        target=target,
-        search=recipe.candidates,
-        drift=recipe.drift(source.cpu, directory, source.sample),
+    for recipe, sample in attempts:
+        says = torch_says if sample is source.sample else torch_answers(source.checkpoint, sample, source.decision)
+        try:
+            return _int8_variant(replace(source, sample=sample), says, recipe, target)
+        except FidelityError as error:
+            refused = refused or error
+    assert refused is not None  # the first attempt is always there, or raises
+    raise refused
+
+
+def _int8_variant(source: Fp32, torch_says: Answers, recipe: Int8, target: Target) -> tuple[Variant, Cascade | None]:
+    with _files_kept_only_of_success(source.directory):
+        model, directory = source.masked.clone(), source.directory
+        rewrites = {**source.rewrites, "quantize": recipe.apply(model)}
+        write_weights(model, directory, INT8_WEIGHTS_NAME)
+        portable = write_and_count(model.clone(), {}, rewrites, directory, INT8_GRAPH_NAME)
+        packed = write_packed(model, rewrites, directory, INT8_PACKED_GRAPH_NAME) if source.packs else None
+        cpu = write_and_count(model, CPU, rewrites, directory, INT8_CPU_GRAPH_NAME)
+        measured = _measured(source, "int8", model, torch_says, target=target, recipe=recipe)
+        fidelity = measured.fidelity
+        size = _size(directory, INT8_WEIGHTS_NAME) / _size(directory, WEIGHTS_NAME)
+        if size >= 1 and (fidelity.speed is None or fidelity.speed <= 1):
+            raise NoGainError(recipe.quantized, recipe.products, fidelity.speed, size)
+        source.on_step("comparing the int8 graphs")
+        _require_alike(source, model, portable, packed, target)
+        variant = Variant(
+            precision="int8",
+            portable=portable,
+            cpu=cpu,
+            packed=packed,
+            weights=(INT8_WEIGHTS_NAME,),
+            fidelity=fidelity,
+            target=target,
+            search=recipe.candidates,
+            drift=recipe.drift(source.cpu, directory, source.sample),
+        )
+        return variant, measured.cascade
+
+
+def _require_alike(source: Fp32, cpu: ir.Model, portable: Graph, packed: Graph | None, target: Target) -> None:
+    """Raise GraphsDifferError where the graphs that take padding do not give the logits of `cpu`, int8's graph."""
+    tokenizer, rows = source.checkpoint.tokenizer, source.sample.unseen_rows
+    trial = Trial(rows, source.directory, saturates=saturates(target))
+    graphs = [(source.directory / portable.file, False)]
+    if packed is not None:
+        graphs.append((source.directory / packed.file, True))
+    require_alike(
+        graphs,
+        rows,
+        trial.logits(cpu),
+        trial.logits(source.cpu),
+        padding=tokenizer.pad_token_id or 0,
+        left=tokenizer.padding_side == "left",
+        saturates=trial.saturates,
     )
 
 
-def _write_half(source: Fp32, torch_says: Answers) -> Variant:
+def _size(directory: Path, name: str) -> int:
+    return (directory / name).stat().st_size
+
+
+def _write_half(source: Fp32, torch_says: Answers) -> tuple[Variant, None]:
     """Its one graph takes a mask: on CUDA batches are padded."""
     model, directory = source.masked.clone(), source.directory
     rewrites = {**source.rewrites, **apply_passes(model, PORTABLE)}
     source.on_step("looking for what fp16 cannot hold")
     kept = nodes_kept_single(model, directory, source.sample.seen_rows)
     rewrites["convert_to_half"] = convert_to_half(model, kept)
-    write_weights(model, directory, HALF_WEIGHTS_NAME)
-    graph = write_and_count(model, {}, rewrites, directory, HALF_GRAPH_NAME)
-    # not timed: a CPU converts to fp32 and back at every node
-    fidelity = _measured(source, "fp16", model, torch_says, timed=False)
-    return Variant(precision="fp16", portable=graph, cpu=graph, weights=(HALF_WEIGHTS_NAME,), fidelity=fidelity)
+    with _files_kept_only_of_success(directory):
+        write_weights(model, directory, HALF_WEIGHTS_NAME)
+        graph = write_and_count(model, {}, rewrites, directory, HALF_GRAPH_NAME)
+        fidelity = _measured(source, "fp16", model, torch_says, target=None, recipe=None).fidelity
+    variant = Variant(precision="fp16", portable=graph, cpu=graph, weights=(HALF_WEIGHTS_NAME,), fidelity=fidelity)
+    return variant, None
 
 
-def _measured(source: Fp32, precision: str, model: ir.Model, torch_says: Answers, *, timed: bool) -> Fidelity:
-    """The fidelity of `model` on unseen texts, which is within the budget."""
+def _measured(
+    source: Fp32, precision: str, model: ir.Model, torch_says: Answers, *, target: Target | None, recipe: Int8 | None
+) -> Measured:
+    """What was measured of `model` on unseen texts; it is within the budget."""
     source.on_step(f"measuring {precision} on unseen texts")
-    fidelity = measure_fidelity(
+    measured = measure_fidelity(
         source.cpu,
         model,
         source.directory,
@@ -180,10 +274,13 @@ def _measured(source: Fp32, precision: str, model: ir.Model, torch_says: Answers
         source.decision,
         torch=torch_says,
         budget=source.budget,
-        timed=timed,
+        name=precision,
+        target=target,
+        recipe=recipe,
+        timed=precision == "int8",  # fp16: a CPU converts to fp32 and back at every node
     )
-    require_budget(fidelity, precision)
-    return fidelity
+    require_budget(measured.fidelity, precision, outcome=f"{precision} was left out. ")
+    return measured
 
 
 def _target(name: Int8For) -> Target:

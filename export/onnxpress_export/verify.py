@@ -100,7 +100,7 @@ def check_fusion(operators: Mapping[str, int], *, promised: int, architecture: s
 
 def session_operators(graph: Path) -> dict[str, int]:
     """Operators that the engine's session on the CPU really runs, after ONNX Runtime's own optimizations."""
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir=graph.parent) as folder:  # it holds the weights: where there is room for them
         optimized = Path(folder) / "optimized.onnx"
         options = session_options(graph.parent, threads=1, spinning=False)
         options.optimized_model_filepath = str(optimized)

@@ -14,6 +14,7 @@ import pytest
 
 import onnxpress
 from onnxpress_bench.history import history_page, read_history
+from onnxpress_bench.html.figures import figures_of, share_limits
 from onnxpress_bench.html.page import report
 from onnxpress_bench.result import BenchResult, encode_result
 
@@ -59,7 +60,7 @@ def test_colours_are_the_pages(page: str) -> None:
 
 
 def test_a_void_result_says_so(result: BenchResult) -> None:
-    ratio = msgspec.structs.replace(result.control[0].ratio, low=1.01, value=1.05, high=1.1, pairs=6)
+    ratio = msgspec.structs.replace(result.control[0].ratio, low=1.01, value=1.05, high=1.1, pairs=8)
     void = msgspec.structs.replace(result, control=[msgspec.structs.replace(result.control[0], ratio=ratio)])
     assert "Void: the machine told a system from itself." in report([("void.json", void)])
 
@@ -71,6 +72,34 @@ def test_what_was_not_measured_is_left_out(result: BenchResult) -> None:
     ]
     page = report([("bare.json", msgspec.structs.replace(result, systems=bare, model_flops=None))])
     assert re.findall(r'<figure id="r1-([^"]+)">', page) == ["latency", "throughput", "answers"]
+
+
+@pytest.mark.parametrize(
+    ("percents", "least"), [((100.0, 100.0), 99.0), ((99.5, 100.0), 98.5), ((40.0, 100.0), 31.0), ((0.0, 3.0), 0.0)]
+)
+def test_an_axis_of_shares_ends_at_all(percents: tuple[float, ...], least: float) -> None:
+    assert share_limits(percents) == (pytest.approx(least), 100.0)
+
+
+def test_a_system_has_one_colour_in_all_figures(result: BenchResult) -> None:
+    """Bars are drawn in the colour of their system's lines and marks."""
+    drawn = {figure.name: figure.svg for figure in figures_of(result, "")}
+    wanted = [f"var(--series-{index + 1})" for index in range(len(result.systems))]
+    for name in ("latency", "throughput", "load", "roofline", "answers"):
+        found = set(re.findall(r"var\(--series-\d\)", drawn[name]))
+        assert found == set(wanted), name
+
+
+def test_the_axis_of_shares_of_requests_ends_at_all(result: BenchResult) -> None:
+    (latency,) = [figure for figure in figures_of(result, "") if figure.name == "latency"]
+    ticks = [int(tick) for tick in re.findall(r">(\d+)%</text>", latency.svg)]
+    assert ticks and max(ticks) == 100
+
+
+def test_names_with_dollar_signs_are_drawn_as_they_are(result: BenchResult) -> None:
+    spec = msgspec.structs.replace(result.systems[0].spec, name="a$b_{$c")
+    systems = [msgspec.structs.replace(result.systems[0], spec=spec), *result.systems[1:]]
+    assert "a$b_{$c" in report([("x.json", msgspec.structs.replace(result, systems=systems))])
 
 
 @pytest.fixture

@@ -54,6 +54,11 @@ def test_every_system_was_measured_on_the_same_texts(result: BenchResult) -> Non
         assert (system.spec.batch_size is None) == (system.spec.kind == "engine")
 
 
+def test_each_block_had_processes_of_its_own(result: BenchResult) -> None:
+    for system in result.systems:
+        assert len(system.cold_start_ns) == 2  # one a block; `cold_starts` asked for no more
+
+
 def test_every_scenario_was_asked(result: BenchResult) -> None:
     for system in result.systems:
         loads = [(m.load.scenario, m.load.tokenize, len(m.latencies_ns())) for m in system.measurements]
@@ -95,7 +100,10 @@ def test_comparisons_are_of_the_engine_with_every_peer(result: BenchResult) -> N
     ]
     for comparison in result.comparisons:
         assert comparison.system.startswith("onnxpress")
-        assert comparison.ratio.low <= comparison.ratio.value <= comparison.ratio.high
+        ratio = comparison.ratio
+        assert ratio.pairs == (1 if comparison.metric == "peak memory" else 2)
+        assert (ratio.low is None) == (ratio.pairs == 1)
+        assert ratio.low is None or ratio.high is None or ratio.low <= ratio.value <= ratio.high
 
 
 def test_the_tables_show_every_system_and_ratio(result: BenchResult) -> None:
@@ -116,9 +124,9 @@ def test_a_result_survives_its_file(result: BenchResult, tmp_path: Path) -> None
 def test_a_result_of_another_schema_is_refused(result: BenchResult, tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_bytes(encode_result(msgspec.structs.replace(result, schema_version=1)))
-    with pytest.raises(onnxpress.ConfigError, match=r"schema 1; this version reads 2. Measure again"):
+    with pytest.raises(onnxpress.ConfigError, match=r"schema 1; this version reads 3. Measure again"):
         read_result(path)
-    path.write_bytes(b'{"schema_version": 2}')
+    path.write_bytes(b'{"schema_version": 3}')
     with pytest.raises(onnxpress.ConfigError, match=r"is no result of `onnxpress bench run`"):
         read_result(path)
     with pytest.raises(onnxpress.ConfigError, match=r"nowhere.json: no such file"):
@@ -167,7 +175,7 @@ def test_a_system_whose_labels_differ_is_flagged(result: BenchResult) -> None:
 
 
 def test_a_void_run_says_so(result: BenchResult) -> None:
-    ratio = msgspec.structs.replace(result.control[0].ratio, low=1.01, value=1.05, high=1.1, pairs=6)
+    ratio = msgspec.structs.replace(result.control[0].ratio, low=1.01, value=1.05, high=1.1, pairs=8)
     void = msgspec.structs.replace(result, control=[msgspec.structs.replace(result.control[0], ratio=ratio)])
     assert void.is_void
     console = Console(width=180, record=True, file=io.StringIO())

@@ -26,6 +26,7 @@ def test_it_is_read_by_people_and_programs() -> None:
     assert found["machine"]["versions"]["onnxruntime"] == onnxruntime.__version__
     assert 1 <= found["machine"]["cpus"] <= found["host_cpus"]
     text = run()
+    assert found["int8"]["kernel"] in " ".join(text.split()) and found["int8"]["slower_exact"]
     assert "cpu device" in text and "ready" in text and str(found["machine"]["cpus"]) in text
     if "CUDAExecutionProvider" not in found["providers"]:
         assert "onnxpress[gpu]" in found["problems"]["cuda"] and "onnxpress[gpu]" in "".join(text.split())

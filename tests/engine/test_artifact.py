@@ -62,11 +62,39 @@ def test_a_missing_file_is_refused(copy: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOADED)
-def test_a_link_out_of_the_artifact_is_refused(copy: Path, tmp_path: Path, name: str) -> None:
-    shutil.move(copy / name, tmp_path / "elsewhere")
-    (copy / name).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(onnxpress.ArtifactIntegrityError, match="is not a file inside the artifact"):
+def test_a_link_is_followed_to_what_was_exported_and_to_nothing_else(copy: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(copy / name, tmp_path / "elsewhere" / name)
+    (copy / name).symlink_to(tmp_path / "elsewhere" / name)
+    with onnxpress.load(copy) as classifier:
+        assert classifier("good film").label
+    with (tmp_path / "elsewhere" / name).open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(onnxpress.ArtifactIntegrityError, match="has changed since the export"):
         onnxpress.load(copy)
+
+
+def test_the_hubs_cache_is_read_through_its_links(copy: Path, tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "models--a--b/blobs", tmp_path / "models--a--b/snapshots/0123"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for index, file in enumerate(sorted(copy.iterdir())):
+        shutil.move(file, blobs / f"{index:064x}")
+        (snapshot / file.name).symlink_to(f"../../blobs/{index:064x}")
+    with onnxpress.load(snapshot) as classifier, onnxpress.ThreadedClassifier(classifier) as service:
+        assert service.submit("good film").result().label == classifier("good film").label
+
+
+def test_a_mounted_volume_is_read_through_its_links(copy: Path, tmp_path: Path) -> None:
+    """As Kubernetes lays out a ConfigMap or projected volume."""
+    mount = tmp_path / "mount"
+    (mount / "..2026_01_01").mkdir(parents=True)
+    (mount / "..data").symlink_to("..2026_01_01")
+    for file in sorted(copy.iterdir()):
+        shutil.move(file, mount / "..2026_01_01" / file.name)
+        (mount / file.name).symlink_to(f"..data/{file.name}")
+    with onnxpress.load(mount) as classifier:
+        assert classifier("good film").label
 
 
 def test_a_directory_in_a_files_place_is_refused(copy: Path) -> None:
@@ -131,7 +159,20 @@ def test_a_newer_schema_is_refused_whatever_else_it_holds(copy: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"null", b"{}", b'{"schema_version": "1"}', b'{"schema_version": 1}', b"\xff\xfe", b"\0" * 64],
+    [
+        *(
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b"{}",
+            b'{"schema_version": "1"}',
+            b'{"schema_version": 1}',
+            b"\xff\xfe",
+            b"\0" * 64,
+        ),
+        *(b"[" * 100_000, b'{"a":' * 100_000, b'{"schema_version": 1, "labels": ' + b"[" * 100_000),
+    ],
 )
 def test_a_malformed_manifest_is_refused(copy: Path, content: bytes) -> None:
     (copy / MANIFEST_NAME).write_bytes(content)
@@ -173,3 +214,27 @@ def test_a_precision_that_is_not_there_is_told(artifact: Path) -> None:
 def test_the_manifest_lists_every_file(artifact: Path) -> None:
     manifest = read_manifest(artifact)
     assert set(manifest.files) == {path.name for path in artifact.iterdir()} - {MANIFEST_NAME}
+
+
+@pytest.mark.parametrize("declared", [0, 2**40, 2**62, -5])
+def test_a_declared_size_is_not_believed(copy: Path, declared: int) -> None:
+    def declare(manifest: dict[str, object]) -> None:
+        manifest["files"]["tokenizer.json"]["bytes"] = declared  # type: ignore[index]
+
+    edit_json(copy / MANIFEST_NAME, declare)
+    with pytest.raises(onnxpress.ArtifactIntegrityError, match="has changed since the export"):
+        onnxpress.load(copy)
+
+
+def test_a_file_that_the_manifest_does_not_name_is_not_read(copy: Path) -> None:
+    edit_json(copy / MANIFEST_NAME, lambda manifest: manifest["files"].pop("config.json"))  # type: ignore[attr-defined]
+    with onnxpress.load(copy) as classifier, pytest.raises(onnxpress.ArtifactIntegrityError, match="not among"):
+        classifier.mixed()
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"[]", b"\xff", b"[" * 100_000])
+def test_a_signed_configuration_that_is_none_is_refused(copy: Path, content: bytes) -> None:
+    (copy / "config.json").write_bytes(content)
+    sign_again(copy, "config.json")
+    with onnxpress.load(copy) as classifier, pytest.raises(onnxpress.ArtifactIntegrityError, match="no configuration"):
+        classifier.mixed()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import onnxpress
-from onnxpress import loading
+from onnxpress import opening
 from onnxpress.session import Session
 from tests.conftest import MAX_LENGTH, WORDS
 
@@ -197,9 +197,10 @@ def test_what_services_use_takes_one_session_more(artifact: Path, monkeypatch: p
         opened.append(Session(*arguments, **settings))
         return opened[-1]
 
-    monkeypatch.setattr(loading, "Session", open_session)
+    monkeypatch.setattr(opening, "Session", open_session)
     with onnxpress.load(artifact, workers=2, threads=2) as classifier:
-        assert classifier.mixed() is classifier.mixed() is not classifier
+        mixed = classifier.mixed()
+        assert mixed is classifier.mixed() is mixed.mixed() is not classifier
         assert len(opened) == 2
 
 

@@ -22,7 +22,7 @@ def test_without_a_driver_cuda_is_refused_and_auto_runs_on_the_cpu(artifact: Pat
     """The wheel lies in a folder of its own, before the other one on the path; nothing is printed but by us."""
     folder = tmp_path / "gpu"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*pip, "--target", str(folder), "onnxruntime-gpu>=1.23"], check=True)
+    subprocess.run([*pip, "--target", str(folder), "onnxruntime-gpu>=1.25"], check=True)
     script = f"""
 import onnxpress, onnxruntime
 print("CUDAExecutionProvider" in onnxruntime.get_available_providers())

@@ -99,6 +99,30 @@ def test_graphs_share_weights_that_are_laid_out_alike(own: Path) -> None:
     assert names == [INDEX, GRAPH, WEIGHTS, "model_packed.onnx"]
 
 
+@pytest.mark.parametrize(
+    ("version", "laid_out"),
+    [("1.23.2", False), ("1.31.1", False), ("1.32.0", True), ("1.33.0.dev1", True), ("2.0", True), ("?", False)],
+)
+def test_weights_are_laid_out_only_where_onnxruntime_can_run_such(
+    monkeypatch: pytest.MonkeyPatch, version: str, laid_out: bool
+) -> None:
+    monkeypatch.setattr(local_key.import_onnxruntime(), "__version__", version)
+    assert optimized._may_lay_out() is laid_out
+
+
+def test_without_laying_out_the_optimized_graphs_are_saved_all_the_same(
+    artifact: Path, tmp_path: Path, texts: list[str], opened: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copytree(artifact, tmp_path / "artifact"))
+    before = logits(path, texts)
+    monkeypatch.setattr(optimized, "_may_lay_out", lambda: False)
+    folder = save(path)
+    opened.clear()
+    after = logits(path, texts)
+    assert opened == [folder, folder]
+    assert [found.tobytes() for found in after] == [wanted.tobytes() for wanted in before]
+
+
 def test_the_artifacts_own_weights_are_not_needed_then(own: Path, opened: list[Path]) -> None:
     (own / "model.onnx_data").unlink()
     onnxpress.load(own).close()
@@ -141,12 +165,22 @@ def test_a_missing_file_is_told_and_ignored(
     require_ignored(own, opened, caplog, f"{name}: cannot be read")
 
 
-@pytest.mark.parametrize("content", [b"[]", b"\xff\xfe", b'{"key": ""}', b'{"key": 1, "files": {}}'])
+@pytest.mark.parametrize("content", [b"[]", b"[" * 100_000, b"\xff\xfe", b'{"key": ""}', b'{"key": 1, "files": {}}'])
 def test_a_damaged_index_is_told_and_ignored(
     own: Path, opened: list[Path], caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
     (optimized_path(own, "fp32") / INDEX).write_bytes(content)
     require_ignored(own, opened, caplog, f"{INDEX}: cannot be read")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are Unix's")
+@pytest.mark.parametrize("name", [GRAPH, WEIGHTS, INDEX])
+def test_a_pipe_is_ignored_and_nobody_waits_for_it(
+    own: Path, opened: list[Path], caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    (optimized_path(own, "fp32") / name).unlink()
+    os.mkfifo(optimized_path(own, "fp32") / name)
+    require_ignored(own, opened, caplog, None if name == INDEX else f"{name}: is not as it was saved.")
 
 
 @pytest.mark.parametrize("name", [GRAPH, WEIGHTS])
@@ -204,7 +238,7 @@ def test_what_was_saved_elsewhere_or_of_another_artifact_is_ignored(
     own: Path, opened: list[Path], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes: list[tuple[object, str, object]] = [
-        (local_key, "cpu_model", lambda: "another"),
+        (local_key, "cpu_identity", lambda: ["another"]),
         (local_key, "vector_extensions", lambda: ["another"]),
         (local_key.import_onnxruntime(), "__version__", "1.0"),
         (optimized, "DISABLED_OPTIMIZERS", {"cpu": []}),

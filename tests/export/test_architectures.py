@@ -78,7 +78,7 @@ def test_an_architecture_is_fused_pruned_and_exact(name: str, tmp_path: Path) ->
     report = export(tmp_path / "checkpoint", tmp_path / "artifact")
     (variant,) = report.manifest.variants
     assert variant.portable.operators["MultiHeadAttention"] == 2
-    assert variant.packed is not None
+    assert variant.packed is not None and variant.packed.rewrites["pack_tokens"] == 1  # the last layer is pruned
     for operators in (variant.cpu.operators, variant.packed.operators, report.session_operators):
         assert operators["Attention"] == 2 and "MultiHeadAttention" not in operators
     assert variant.cpu.rewrites["prune_to_classified_token"] == 1
@@ -96,14 +96,14 @@ UNSUPPORTED = {
     "llama-without-padding-token": (
         lambda size: LlamaConfig(vocab_size=size, pad_token_id=None, **SMALL),
         onnxpress.CheckpointError,
-        "no padding token is defined. Set it in config.json",
+        "Set pad_token_id in config.json",
     ),
     "funnel": (
         lambda size: FunnelConfig(
             vocab_size=size, d_model=32, n_head=4, d_head=8, d_inner=64, block_sizes=[1, 1],
         ),
         onnxpress.CheckpointError,
-        r"torch cannot trace FunnelForSequenceClassification \(funnel\): its code fixes input_ids",
+        r"torch (itself cannot run|cannot trace) FunnelForSequenceClassification",
     ),
 }  # fmt: skip
 

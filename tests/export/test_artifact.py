@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import onnx
@@ -13,6 +17,7 @@ import pytest
 import onnxpress
 from onnxpress.manifest import MANIFEST_NAME, read_manifest
 from onnxpress_export import ExportReport, export, exporter
+from onnxpress_export.artifact import staged_directory
 
 
 def test_an_artifact_holds_what_its_readers_expect(artifact: Path) -> None:
@@ -103,3 +108,102 @@ def test_an_interrupted_export_leaves_nothing(
 def test_others_may_read_the_artifact_as_any_new_directory(artifact: Path, tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     assert stat.S_IMODE(artifact.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("kind", ["directory", "file", "link"])
+def test_what_appears_at_the_output_meanwhile_is_kept(tmp_path: Path, kind: str, force: bool) -> None:
+    output, elsewhere = tmp_path / "artifact", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with (
+        pytest.raises(onnxpress.OutputExistsError, match=str(output)),
+        staged_directory(output, force=force) as staging,
+    ):
+        (staging / MANIFEST_NAME).write_text("new")
+        if kind == "directory":
+            output.mkdir()
+            (output / "precious").write_text("mine")
+        elif kind == "file":
+            output.write_text("mine")
+        else:
+            output.symlink_to(elsewhere)
+    assert sorted(tmp_path.iterdir()) == [output, elsewhere]
+    if kind == "directory":
+        assert (output / "precious").read_text() == "mine"
+
+
+def test_of_two_exports_to_one_place_the_second_is_refused(tmp_path: Path) -> None:
+    output = tmp_path / "artifact"
+    with pytest.raises(onnxpress.OutputExistsError), staged_directory(output) as late:
+        (late / "of").write_text("late")
+        with staged_directory(output) as early:
+            (early / "of").write_text("early")
+    assert (output / "of").read_text() == "early" and list(tmp_path.iterdir()) == [output]
+
+
+def test_the_old_artifact_is_put_back_when_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "artifact"
+    output.mkdir()
+    (output / MANIFEST_NAME).write_text("old")
+    rename = Path.rename
+
+    def fails_for_the_new(self: Path, target: Path) -> Path:
+        if ".onnxpress-" in self.name:
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails_for_the_new)
+    with pytest.raises(OSError, match="Input/output"), staged_directory(output, force=True) as staging:
+        (staging / MANIFEST_NAME).write_text("new")
+    assert (output / MANIFEST_NAME).read_text() == "old" and list(tmp_path.iterdir()) == [output]
+
+
+def test_an_old_artifact_is_never_lost_even_where_it_cannot_be_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "artifact"
+    output.mkdir()
+    (output / MANIFEST_NAME).write_text("old")
+    rename = Path.rename
+
+    def only_away(self: Path, target: Path) -> Path:
+        if self != output:
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", only_away)
+    with pytest.raises(OSError, match="Input/output"), staged_directory(output, force=True) as staging:
+        (staging / MANIFEST_NAME).write_text("new")
+    assert [path.read_text() for path in tmp_path.rglob(MANIFEST_NAME)] == ["old"]
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from onnxpress_export.artifact import staged_directory\n"
+        "with staged_directory(Path(sys.argv[1])): os._exit(9)"
+    )
+    output = tmp_path / "artifact"
+    subprocess.run([sys.executable, "-c", code, str(output)], check=False, timeout=120)
+    (left,) = tmp_path.iterdir()
+    os.utime(left, (0, 0))
+    with staged_directory(output) as other:
+        assert not left.exists()
+        os.utime(other, (0, 0))
+        with pytest.raises(onnxpress.OutputExistsError), staged_directory(output):
+            assert other.exists()  # its process is at work
+            output.mkdir()
+        output.rmdir()
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_a_signal_to_end_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "onnxpress", "export", str(checkpoint), str(tmp_path / "artifact")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "writing the graphs" in line:
+                process.send_signal(signal.SIGTERM)
+        status = process.wait(120)
+    assert status == 128 + signal.SIGTERM and not list(tmp_path.iterdir())

@@ -18,6 +18,7 @@ from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassificat
 
 import onnxpress
 from onnxpress_export import export
+from onnxpress_export.artifact import write_tokenizer
 from onnxpress_export.checkpoint import load_checkpoint
 from tests.conftest import MakeCheckpoint, edit_json
 
@@ -235,11 +236,60 @@ def test_code_of_its_own_needs_the_flag(copy: Path, tmp_path: Path, monkeypatch:
         assert classifier("good film").label in ("negative", "positive")
 
 
-def test_a_slow_tokenizer_is_explained(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_tokenizer_is_explained(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class SlowTokenizer: ...
 
-    monkeypatch.setattr("onnxpress_export.checkpoint.AutoTokenizer.from_pretrained", lambda *_, **__: SlowTokenizer())
-    assert "SlowTokenizer is a slow tokenizer. Save a fast one (tokenizer.json)" in refusal(checkpoint, tmp_path)
+    (copy / "tokenizer.json").unlink()
+    monkeypatch.setattr("onnxpress_export.tokenizer.AutoTokenizer.from_pretrained", lambda *_, **__: SlowTokenizer())
+    assert "SlowTokenizer is a slow tokenizer" in refusal(copy, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stored", "activation"),
+    [
+        ({"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}, "identity"),
+        ({"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}, "sigmoid"),
+        ({"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}, "identity"),
+        ({"sentence_transformers": {"version": "5.0.0"}}, "sigmoid"),
+    ],
+)
+def test_the_activation_that_sentence_transformers_stored_is_read(
+    make_checkpoint: MakeCheckpoint, stored: dict[str, object], activation: str
+) -> None:
+    directory = make_checkpoint(("LABEL_0",))
+    edit_json(directory / "config.json", lambda config: config.update(stored))
+    assert load_checkpoint(str(directory)).activation == activation
+    assert load_checkpoint(str(directory), activation="softmax").activation == "softmax"
+    asked = load_checkpoint(str(directory), problem_type="regression")
+    assert (asked.problem_type, asked.activation) == ("regression", "identity")
+
+
+def test_an_activation_that_the_engine_lacks_is_refused(make_checkpoint: MakeCheckpoint) -> None:
+    directory = make_checkpoint(("LABEL_0",))
+    own = {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Tanh"}}
+    edit_json(directory / "config.json", lambda config: config.update(own))
+    with pytest.raises(onnxpress.CheckpointError, match=r"Tanh.*Pass --activation"):
+        load_checkpoint(str(directory))
+    for setting in ({"problem_type": "ranking"}, {"activation": "tanh"}):
+        with pytest.raises(onnxpress.ConfigError, match="must be"):
+            load_checkpoint(str(directory), **setting)
+
+
+def test_a_snapshot_of_the_hubs_cache_is_read_through_its_links(checkpoint: Path, tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--someone--films/snapshots/0123"
+    (tmp_path / "models--someone--films/blobs").mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for index, file in enumerate(sorted(checkpoint.iterdir())):
+        shutil.copy(file, tmp_path / f"models--someone--films/blobs/{index}")
+        (snapshot / file.name).symlink_to(f"../../blobs/{index}")
+    assert load_checkpoint(str(snapshot)).source == "someone/films@0123"
+
+
+def test_several_chat_templates_do_not_hinder(copy: Path) -> None:
+    templates = [{"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"}]
+    edit_json(copy / "tokenizer_config.json", lambda config: config.update(chat_template=templates))
+    write_tokenizer(load_checkpoint(str(copy)), copy.parent)
+    assert not any(path.is_dir() for path in copy.parent.iterdir() if path != copy)
 
 
 def test_a_hub_id_comes_from_the_offline_cache_at_the_revision_asked_for(checkpoint: Path, tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ def test_a_regression_accepts_nothing(make_checkpoint: MakeCheckpoint, tmp_path:
         ({"merry": 0.5}, "'merry', which is no label of this model (negative, positive)"),
         ({"positive": 1.5}, "must be from 0 to 1, got 1.5"),
         ({"positive": float("nan")}, "must be from 0 to 1, got nan"),
+        ({"positive": 0.7}, "never accepts more than one label"),
+        ({"positive": 0.5}, "Pass --problem-type multi_label_classification"),
     ],
 )
 def test_thresholds_that_cannot_be(checkpoint: Path, tmp_path: Path, thresholds: dict[str, float], says: str) -> None:

@@ -6,12 +6,14 @@ import subprocess
 import venv
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnxruntime as ort
 import pytest
 
 import onnxpress
-from onnxpress_export import export
+from onnxpress_export import ExportReport, export
+from onnxpress_export.triton import write_repository
 from tests.conftest import make_tokenizer
 
 
@@ -58,6 +60,16 @@ def test_a_foreign_directory_beside_it_is_left_alone(checkpoint: Path, tmp_path:
     with pytest.raises(onnxpress.OutputExistsError, match="a-triton"):
         export(checkpoint, tmp_path / "a", layout="triton", force=True)
     assert (tmp_path / "a-triton/notes").read_text() == "mine" and not (tmp_path / "a").exists()
+
+
+def test_each_precision_is_a_model_of_its_own(artifact: Path, report: ExportReport, tmp_path: Path) -> None:
+    fp32 = report.manifest.variants[0]
+    half = msgspec.structs.replace(fp32, precision="fp16")
+    write_repository(artifact, "a.b", msgspec.structs.replace(report.manifest, variants=(fp32, half)), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a_b", "a_b_fp16"]
+    for name in ("a_b", "a_b_fp16"):
+        assert f'name: "{name}"' in (tmp_path / name / "config.pbtxt").read_text()
+        assert (tmp_path / name / "1/model.onnx_data").is_file()
 
 
 @pytest.mark.slow

@@ -29,7 +29,9 @@ def test_csv_keeps_every_character(artifact: Path, tmp_path: Path, suffix: str, 
     rows = [["007", text, "1e5", "NA", ""] for text in TEXTS] + [["x\r\ny", "good", "\t,", "'", '"']]
     with (tmp_path / f"in{suffix}").open("w", newline="", encoding="utf-8-sig") as file:
         csv.writer(file, delimiter=delimiter).writerows([["id", "text", "n", "m", "e"], *rows])
-    summary = onnxpress.score(artifact, tmp_path / f"in{suffix}", tmp_path / f"out{suffix}")
+    summary = onnxpress.score(
+        artifact, tmp_path / f"in{suffix}", tmp_path / f"out{suffix}", quoted_tsv=suffix == ".tsv"
+    )
     header, *found = csv_rows(tmp_path / f"out{suffix}", delimiter)
     assert header == ["id", "text", "n", "m", "e", "label", "score"] and summary.rows == 6
     assert [row[:5] for row in found] == rows
@@ -40,7 +42,7 @@ def test_csv_keeps_every_character(artifact: Path, tmp_path: Path, suffix: str, 
 
 
 def test_parquet_keeps_types(artifact: Path, tmp_path: Path) -> None:
-    when = datetime.datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=datetime.timezone.utc)
+    when = datetime.datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=datetime.UTC)
     table = pa.table(
         {
             "text": pa.array(TEXTS, pa.large_string()),

@@ -17,9 +17,9 @@ from pyarrow import parquet
 import onnxpress
 from onnxpress.scoring import job, journal, parts
 from onnxpress.scoring.journal import Header, Journal, PartRecord, WrittenFile
+from onnxpress.scoring.layout import Layout
 from onnxpress.scoring.lock import hold_lock
 from onnxpress.scoring.rows import Position
-from onnxpress.scoring.source import Layout
 from tests.conftest import edit_json
 from tests.scoring.conftest import ROWS, Stopped, make_table, read_folder, score_command
 

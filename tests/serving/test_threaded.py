@@ -76,7 +76,7 @@ def test_an_answer_has_the_same_bits_in_any_company(classifier: onnxpress.Classi
 
 
 def test_a_batch_keeps_the_token_budget(artifact: Path) -> None:
-    with onnxpress.load(artifact, threads=1, max_tokens=8, spinning=False) as classifier:
+    with onnxpress.load(artifact, threads=1, max_tokens=32, spinning=False) as classifier:
         gate = Gate(classifier)
         with ThreadedClassifier(classifier) as service:
             first = busy(service, gate)
@@ -194,9 +194,9 @@ def test_a_failed_run_reaches_all_its_callers_and_the_service_goes_on(
 
 def test_it_waits_for_company_only_when_asked(classifier: onnxpress.Classifier, gate: Gate) -> None:
     with ThreadedClassifier(classifier, max_delay_ms=60_000) as service:
-        futures = [service.submit(FOUR) for _ in range(128)]  # a full batch of 512 tokens waits no longer
+        futures = [service.submit(FOUR) for _ in range(64)]  # a full batch waits no longer: of 512 tokens with padding
         wait(futures, timeout=20)
-        assert gate.sizes == [128]
+        assert gate.sizes == [32, 32]
         last = service.submit(FOUR)
         service.close()  # nor does what waits when the service ends
         assert len(last.result(20)) == 2
@@ -319,3 +319,159 @@ def test_bad_requests_are_told_and_not_queued(classifier: onnxpress.Classifier) 
         with pytest.raises(onnxpress.ConfigError, match="top_k must be at least 1, got 0"):
             service.classify(FOUR, top_k=0)
         assert service.metrics().depth.count == 0
+        for close in (-1, float("nan")):
+            with pytest.raises(onnxpress.ConfigError, match="timeout must be 0 s or more"):
+                service.close(timeout=close)
+        assert service.classify(FOUR, timeout=float("inf")).label and service.classify(FOUR, timeout=1e300).label
+
+
+def test_a_long_text_does_not_run_beside_short_ones(classifier: onnxpress.Classifier, gate: Gate) -> None:
+    """Batches are those that the runner makes: as wide as their texts, though all wait at once."""
+    with ThreadedClassifier(classifier) as service:
+        first = busy(service, gate)
+        lengths = [3, 120, 3, 3, 60, 3, 14]
+        futures = [service.submit("good " * length) for length in lengths]
+        gate.open()
+        wait([first, *futures], timeout=20)
+    assert gate.lengths[1:] == [[5, 5, 5, 5, 16], [122], [62]]
+
+
+def test_the_oldest_is_in_the_next_batch(classifier: onnxpress.Classifier, gate: Gate) -> None:
+    """However many others of another width come."""
+    with ThreadedClassifier(classifier) as service:
+        first = busy(service, gate)
+        futures = [service.submit("good " * 120)] + [service.submit(FOUR) for _ in range(40)]
+        gate.open()
+        wait([first, *futures], timeout=20)
+    assert [sizes[0] for sizes in gate.lengths[1:]] == [122, 4, 4] and gate.sizes[2:] == [32, 8]
+
+
+def test_what_has_expired_takes_no_room_in_a_batch(artifact: Path) -> None:
+    with onnxpress.load(artifact, threads=1, max_tokens=64, spinning=False) as classifier:  # four rows of 16
+        gate = Gate(classifier)
+        with ThreadedClassifier(classifier) as service:
+            first = busy(service, gate)
+            futures = [service.submit(FOUR, timeout=0.001 if n in (1, 2, 3) else None) for n in range(7)]
+            time.sleep(0.01)
+            gate.open()
+            wait([first, *futures], timeout=20)
+            assert service.metrics().requests["expired"] == 3
+    assert gate.sizes == [1, 4]
+
+
+def test_an_answer_that_comes_too_late_is_none(classifier: onnxpress.Classifier, gate: Gate) -> None:
+    """Its caller was told so; its future and the metrics say the same."""
+    with ThreadedClassifier(classifier) as service:
+        gate.shut()
+        late = service.submit(FOUR, timeout=0.01)
+        gate.wait_for_a_run()
+        time.sleep(0.02)
+        gate.open()
+        with pytest.raises(onnxpress.DeadlineExceededError):
+            late.result(20)
+        counted = service.metrics()
+    assert (counted.requests["expired"], counted.requests["answered"], counted.batch_size.count) == (1, 0, 1)
+
+
+def test_the_line_outside_is_bounded(classifier: onnxpress.Classifier, gate: Gate) -> None:
+    with ThreadedClassifier(classifier, max_requests=2, max_callers=3, when_full="wait") as service:
+        first = busy(service, gate)
+        futures = [service.submit(FOUR) for _ in range(5)]
+        with pytest.raises(
+            onnxpress.OverloadedError, match=r"4 callers would wait; the limit is 3\. .*max_callers"
+        ) as said:
+            service.submit(FOUR)
+        assert "when_full" not in str(said.value)
+        futures[4].cancel()
+        futures[4] = service.submit(FOUR, timeout=0.001)
+        time.sleep(0.01)
+        gate.open()
+        assert [len(future.result(20)) for future in [first, *futures[:4]]] == [2] * 5
+        with pytest.raises(onnxpress.DeadlineExceededError):
+            futures[4].result(20)
+        counted = service.metrics().requests
+    assert counted == {"answered": 5, "failed": 0, "refused": 1, "expired": 1, "cancelled": 1}
+
+
+def test_several_texts_are_taken_together_or_not_at_all(classifier: onnxpress.Classifier, gate: Gate) -> None:
+    with ThreadedClassifier(classifier, max_requests=4) as service:
+        first = busy(service, gate)
+        waiting = service.submit(FOUR)
+        with pytest.raises(onnxpress.OverloadedError, match="5 requests would wait; the limit is 4"):
+            service.classify([FOUR] * 4)
+        with pytest.raises(onnxpress.TextTypeError, match="text 1 is of type NoneType"):
+            service.classify([FOUR, None])  # type: ignore[list-item]
+        assert service.metrics().waiting == 1
+        with pytest.raises(onnxpress.DeadlineExceededError):
+            service.classify([FOUR, FIVE], timeout=0.02)
+        gate.open()
+        wait([first, waiting], timeout=20)
+        assert [answer.label for answer in service.classify([FOUR, FIVE])] == [
+            classifier(t).label for t in (FOUR, FIVE)
+        ]
+        assert service.accepted([FOUR]) == [[service.classify(FOUR)]] and service.accepted(FOUR) == [
+            service.classify(FOUR)
+        ]
+        counted = service.metrics().requests
+    assert (counted["refused"], counted["expired"], counted["cancelled"], counted["failed"]) == (4, 2, 0, 0)
+
+
+def test_accepted_follows_the_thresholds(artifact: Path, tmp_path: Path) -> None:
+    strict = tmp_path / "artifact"
+    shutil.copytree(artifact, strict)
+    edit_json(strict / "onnxpress.json", lambda manifest: manifest.update(thresholds=[0.0, 1.0]))
+    with onnxpress.load(strict, threads=1) as classifier, ThreadedClassifier(classifier) as service:
+        assert [[a.label for a in row] for row in service.accepted([FOUR, FIVE])] == [["negative"], ["negative"]]
+
+
+def test_cancelling_while_it_closes_ends_each_future_once(classifier: onnxpress.Classifier, gate: Gate) -> None:
+    """A done-callback that cancels others, and one that closes the service, as it closes."""
+    for when_full in ("raise", "wait"):
+        service = ThreadedClassifier(classifier, max_requests=3 if when_full == "wait" else 9, when_full=when_full)  # type: ignore[arg-type]
+        first = busy(service, gate)
+        futures = [service.submit(FOUR) for _ in range(6)]
+        futures[0].add_done_callback(lambda _, others=futures: [other.cancel() for other in others[1:]])
+        futures[1].add_done_callback(lambda _, service=service: service.metrics())
+        threading.Timer(0.1, gate.open).start()
+        service.close(timeout=0.01)
+        assert all(future.done() for future in [first, *futures])
+        counted = service.metrics()
+        assert counted.requests["failed"] + counted.requests["cancelled"] == 6 and counted.requests["answered"] == 1
+        assert (counted.waiting, counted.waiting_tokens) == (0, 0)
+
+
+def test_a_mistake_in_the_queue_itself_reaches_everyone(
+    classifier: onnxpress.Classifier, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = ThreadedClassifier(classifier)
+    first = busy(service, gate)
+    futures = [service.submit(FOUR) for _ in range(3)]
+    monkeypatch.setattr(classifier.mixed(), "company", lambda waiting, shape: 1 / 0)
+    gate.open()
+    assert len(first.result(20)) == 2
+    for future in futures:
+        with pytest.raises(ZeroDivisionError):
+            future.result(20)
+    with pytest.raises(onnxpress.ClosedError):
+        service.classify(FOUR)
+    service.close()
+
+
+def test_a_service_may_be_closed_by_its_own_callback(classifier: onnxpress.Classifier) -> None:
+    service = ThreadedClassifier(classifier)
+    closed = threading.Event()
+    service.submit(FOUR).add_done_callback(lambda _: (service.close(), closed.set()))
+    assert closed.wait(20)
+    service.close()
+
+
+def test_text_forms_are_those_of_the_classifier(classifier: onnxpress.Classifier) -> None:
+    refused: list[object] = [None, 7, b"good", ("a", "b", "c"), {"good"}, {"other": "a"}]
+    with ThreadedClassifier(classifier) as service:
+        for text in refused:
+            with pytest.raises(onnxpress.TextTypeError, match="text 0"):
+                service.classify(text)  # type: ignore[call-overload]
+            with pytest.raises(onnxpress.TextTypeError, match="text 1"):
+                service.classify(["good", text])  # type: ignore[list-item]
+        assert service.classify((FOUR, FIVE)).label == classifier((FOUR, FIVE)).label
+        assert sum(service.metrics().requests.values()) == 1

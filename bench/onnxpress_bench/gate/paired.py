@@ -11,17 +11,20 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from onnxpress.artifact import open_artifact
+from onnxpress.fidelity import Decision
+from onnxpress_bench.agreement import align, changed_answers, compared_by
 from onnxpress_bench.compare import SINGLE, THROUGHPUT
 from onnxpress_bench.conditions import Watch
-from onnxpress_bench.gate.decision import Finding, GateResult, judge, overall
+from onnxpress_bench.gate.decision import GateResult, look, overall
 from onnxpress_bench.process import Python, Worker
-from onnxpress_bench.statistics import median
+from onnxpress_bench.statistics import LEAST_PAIRS, median
 from onnxpress_bench.systems.spec import SystemSpec, Text
 from onnxpress_bench.worker import Answer, Bulk, Single
 
@@ -31,10 +34,6 @@ _PAUSE_SECONDS: Final = 0.03
 _BLOCKS: Final = 2
 _REQUESTS: Final = 40
 _BULK: Final = 160
-_FIRST_LOOK: Final = 8
-_LOOK_EVERY: Final = 4
-_EARLY_CONFIDENCE: Final = 0.99
-_CONFIDENCE: Final = 0.95
 _SEED: Final = 5
 
 _SETTINGS: Final[dict[str, Literal["latency", "throughput"]]] = {
@@ -77,8 +76,7 @@ def compare_now(
     """Measure until every metric is decided, or for `seconds`.
 
     A repetition starts both sides for single requests and both for many texts at once, warms them, and lets them take
-    turns as A B B A, twice. Decided is judged from the 8th repetition on at every 4th, with 99 % intervals for these
-    looks, and with a 95 % interval at the end.
+    turns as A B B A, twice. `look` says when it is decided; fewer than 8 repetitions never decide.
 
     Raises:
         ClockJumpError: The machine slept meanwhile.
@@ -86,7 +84,7 @@ def compare_now(
     """
     watch = watch or Watch()
     order = random.Random(_SEED)
-    changed = _changed_labels(baseline, candidate, texts, precision)
+    changed = _changed(baseline, candidate, texts, precision)
     logs: dict[str, list[float]] = {metric: [] for metric in _SETTINGS}
     began = longest = watch.check_clock()
     while True:
@@ -96,17 +94,16 @@ def compare_now(
         now = watch.check_clock()
         longest, began = max(longest, now - began), now
         is_over = now + longest > seconds
-        is_look = count >= _FIRST_LOOK and (count - _FIRST_LOOK) % _LOOK_EVERY == 0
-        if is_look or is_over:
-            findings = _judge(logs, limit, _CONFIDENCE if is_over else _EARLY_CONFIDENCE)
+        findings = look(logs, limit, is_last=is_over)
+        if findings is not None:
             on_step(f"{count} repetitions: " + ", ".join(f"{f.metric} {f.slowdown.value:.3f}×" for f in findings))
-            if is_over or _is_decided(findings):
+            if is_over or overall(findings) != "inconclusive":
                 break
-    if count < 2:
-        findings = [msgspec.structs.replace(finding, verdict="inconclusive") for finding in findings]
     notes = [f"{count} repetitions of fresh processes, paired."]
+    if count < LEAST_PAIRS:
+        notes.append(f"A verdict needs {LEAST_PAIRS}. Give it more --seconds, or fewer texts.")
     if changed:
-        notes.append(f"{changed:,} of {len(texts):,} labels differ between the two.")
+        notes.append(changed)
     return GateResult(
         baseline=baseline.name,
         candidate=candidate.name,
@@ -118,23 +115,23 @@ def compare_now(
     )
 
 
-def _judge(logs: dict[str, list[float]], limit: float, confidence: float) -> list[Finding]:
-    return [judge(metric, np.array(found), limit, confidence) for metric, found in logs.items()]
-
-
-def _is_decided(findings: Sequence[Finding]) -> bool:
-    return overall(findings) != "inconclusive"
-
-
-def _changed_labels(baseline: Side, candidate: Side, texts: Sequence[Text], precision: str) -> int:
-    answers: list[NDArray[np.intp]] = []
-    labels: list[list[str]] = []
+def _changed(baseline: Side, candidate: Side, texts: Sequence[Text], precision: str) -> str | None:
+    """How many answers differ between the two, in words; None when none does."""
+    replies = []
     for side in (baseline, candidate):
         with Worker(side.name, side.python, (side.spec("throughput", precision), texts)) as worker:
-            reply = worker.ask(Answer())
-            answers.append(np.asarray(reply.logits).argmax(axis=1))
-            labels.append(reply.labels)
-    return sum(labels[0][a] != labels[1][b] for a, b in zip(*answers, strict=True))
+            replies.append(worker.ask(Answer()))
+    manifest = open_artifact(Path(baseline.artifact)).manifest
+    decision = Decision(manifest.activation, manifest.thresholds)
+    old, new = (np.asarray(reply.logits, np.float32) for reply in replies)
+    if sorted(replies[0].labels) != sorted(replies[1].labels):
+        count = len(texts)
+    else:
+        new = align(new, replies[1].labels, replies[0].labels)
+        variant = open_artifact(Path(candidate.artifact)).variant(precision)
+        count = int(changed_answers(old, new, decision, precision=variant.precision).sum())
+    compared = compared_by(decision, len(replies[0].labels))
+    return f"{count:,} of {len(texts):,} {compared} differ between the two." if count else None
 
 
 def _repeat(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from onnxpress_bench.gate.decision import Finding, GateResult
+from onnxpress_bench.statistics import Ratio
 
 __all__ = ["junit", "markdown", "sentence"]
 
@@ -14,18 +15,17 @@ def sentence(result: GateResult, finding: Finding) -> str:
     slowdown = finding.slowdown
     return (
         f"{finding.verdict}: {finding.metric} takes {slowdown.value:.3f} times as long "
-        f"[{slowdown.low:.3f}, {slowdown.high:.3f}]; {result.limit:.3f} is the limit"
+        f"[{_ends(slowdown, ', ')}]; {result.limit:.3f} is the limit"
     )
 
 
 def markdown(result: GateResult) -> str:
     """A heading, a table, and the notes."""
     rows = [
-        f"| {finding.metric} | {finding.slowdown.value:.3f}× "
-        f"| {finding.slowdown.low:.3f} … {finding.slowdown.high:.3f} | {finding.verdict} |"
+        f"| {finding.metric} | {finding.slowdown.value:.3f}× | {_ends(finding.slowdown, ' … ')} | {finding.verdict} |"
         for finding in result.findings
     ]
-    head = ["| metric | slowdown | 95 % interval | |", "|---|---:|---:|---|"]
+    head = ["| metric | slowdown | interval | |", "|---|---:|---:|---|"]
     title = f"### Performance: {result.verdict} (limit {result.limit:.3f}×)"
     sides = f"`{result.candidate}` against `{result.baseline}`, {result.seconds:.0f} s."
     return "\n".join([title, "", sides, "", *head, *rows, "", *(f"- {note}" for note in result.notes)]) + "\n"
@@ -49,3 +49,9 @@ def junit(result: GateResult) -> str:
             ElementTree.SubElement(case, tag, message=sentence(result, finding)).text = "\n".join(result.notes)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _ends(slowdown: Ratio, between: str) -> str:
+    if slowdown.low is None or slowdown.high is None:
+        return "no interval of one repetition"
+    return f"{slowdown.low:.3f}{between}{slowdown.high:.3f}"

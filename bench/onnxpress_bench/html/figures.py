@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
 from onnxpress_bench.compare import METRICS, THROUGHPUT
-from onnxpress_bench.html.svg import INK, SERIES, draw, style
+from onnxpress_bench.html.svg import INK, draw, style
 from onnxpress_bench.result import BenchResult
-from onnxpress_bench.statistics import least_samples, log_ratio_interval, median, percentile
+from onnxpress_bench.statistics import least_samples, mean_ratio, median, percentile
 from onnxpress_bench.table import throughput
 
-__all__ = ["Drawn", "figures_of", "legend"]
+__all__ = ["Drawn", "figures_of", "legend", "share_limits"]
 
 _LINE: Final = 0.19  # inches of a line of text
+_EDGE: Final[dict[str, Any]] = {"edgecolor": INK, "linewidth": 0.4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,24 @@ def legend(figure: Figure, axes: Axes) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, handlelength=3)
 
 
+def share_limits(percents: Sequence[float]) -> tuple[float, float]:
+    """The ends of an axis for shares in per cent, with some room below the least; there is none above 100."""
+    least = min(percents)
+    return max(0.0, least - max(1.0, 0.15 * (100 - least))), 100.0
+
+
+def _name_bars(axes: Axes, names: Sequence[str], values: Sequence[str]) -> None:
+    """Names on the left and values on the right of horizontal bars, outside the drawing, where no line runs."""
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.grid(axis="y", visible=False)
+    for place, value in enumerate(values):
+        axes.text(1.02, place, value, transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+
+
+def _line(index: int) -> dict[str, Any]:
+    return style(index) | {"marker": ""}
+
+
 def _legend_inches(systems: int) -> float:
     return _LINE * ((systems + 1) // 2)
 
@@ -64,10 +84,11 @@ def _ecdf(result: BenchResult, prefix: str) -> Drawn | None:
         for index, system, measurement in found:
             latencies = np.sort(measurement.latencies_ns()) / 1e6
             shares = np.arange(1, len(latencies) + 1) / len(latencies)
-            axes.step(latencies, shares, where="post", label=system.spec.name, **style(index) | {"marker": ""})
+            axes.step(latencies, shares, where="post", label=system.spec.name, clip_on=False, **_line(index))
         axes.set_xscale("log")
         _plain_ticks(axes)
-        axes.set(xlabel="latency of a single request, ms", ylabel="share of requests", ylim=(0, 1.01))
+        axes.set(xlabel="latency of a single request, ms", ylabel="share of requests", ylim=(0, 1))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         legend(figure, axes)
 
     samples = min(len(m.latencies_ns()) for _, _, m in found)
@@ -83,26 +104,27 @@ def _ecdf(result: BenchResult, prefix: str) -> Drawn | None:
 def _bars(result: BenchResult, prefix: str) -> Drawn | None:
     texts = result.texts.count
     rows = sorted(
-        ((s, METRICS[THROUGHPUT].figures(s)) for s in result.systems if s.of("offline")),
-        key=lambda row: -median(row[1]),
+        (
+            (index, s, mean_ratio(np.log(texts / np.asarray(METRICS[THROUGHPUT].figures(s)))))
+            for index, s in enumerate(result.systems)
+            if s.of("offline")
+        ),
+        key=lambda row: row[2].value,
     )
     if not rows:
         return None
 
     def plot(figure: Figure) -> None:
         axes = figure.subplots()
-        for place, (system, seconds) in enumerate(rows):
-            rates = np.log(texts / np.asarray(seconds))
-            low, high = np.exp(log_ratio_interval(rates))
-            middle = float(np.exp(rates.mean()))
-            colour = SERIES[0] if system.spec.kind == "engine" else SERIES[4]
+        for place, (index, system, rate) in enumerate(rows):
             hatch = "" if system.agreement.is_kept else "///"
-            axes.barh(place, middle, color=colour, height=0.6, hatch=hatch, edgecolor=INK, linewidth=0.4)
-            axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], color=INK, capsize=2, linewidth=1)
-            axes.text(high, place, f"  {middle:,.0f}", va="center", fontsize=8)
-        axes.set_yticks(range(len(rows)), [system.spec.name for system, _ in rows], fontsize=8)
-        axes.margins(x=0.16)
-        axes.grid(axis="y", visible=False)
+            axes.barh(place, rate.value, color=style(index)["color"], height=0.6, hatch=hatch, **_EDGE)
+            if rate.low is not None and rate.high is not None:
+                ends = [[rate.value - rate.low], [rate.high - rate.value]]
+                axes.errorbar(rate.value, place, xerr=ends, color=INK, capsize=2, linewidth=1)
+        longest = max(rate.value for _, _, rate in rows)
+        axes.set_xlim(0, min(max(rate.high or rate.value for _, _, rate in rows), 1.5 * longest) * 1.02)
+        _name_bars(axes, [system.spec.name for _, system, _ in rows], [f"{rate.value:,.0f}" for _, _, rate in rows])
         axes.set(xlabel="texts a second, all at once")
 
     return Drawn(
@@ -177,21 +199,22 @@ def _roofline(result: BenchResult, prefix: str) -> Drawn | None:
     flops = result.model_flops
     if flops is None or not result.gemm_flops:
         return None
+    machine = result.gemm_flops / 1e9
     rates = sorted(
-        ((s, flops / result.texts.count * throughput(s, result.texts.count) / 1e9) for s in result.systems),
-        key=lambda row: row[1],
+        (
+            (index, s, flops / result.texts.count * throughput(s, result.texts.count) / 1e9)
+            for index, s in enumerate(result.systems)
+        ),
+        key=lambda row: row[2],
     )
 
     def plot(figure: Figure) -> None:
         axes = figure.subplots()
-        for place, (system, rate) in enumerate(rates):
-            colour = SERIES[0] if system.spec.kind == "engine" else SERIES[4]
-            axes.barh(place, rate, color=colour, height=0.6, edgecolor=INK, linewidth=0.4)
-            axes.text(rate, place, f"  {rate / (result.gemm_flops / 1e9):.2f}×", va="center", fontsize=8)
-        axes.axvline(result.gemm_flops / 1e9, color=SERIES[1], linestyle="--", linewidth=1.5)
-        axes.set_yticks(range(len(rates)), [system.spec.name for system, _ in rates], fontsize=8)
-        axes.margins(x=0.14)
-        axes.grid(axis="y", visible=False)
+        for place, (index, _, rate) in enumerate(rates):
+            axes.barh(place, rate, color=style(index)["color"], height=0.6, **_EDGE)
+        axes.axvline(machine, color=INK, linestyle="--", linewidth=1.2)
+        axes.set_xlim(0, 1.05 * max(machine, *(rate for _, _, rate in rates)))
+        _name_bars(axes, [s.spec.name for _, s, _ in rates], [f"{rate / machine:.2f}×" for _, _, rate in rates])
         axes.set(xlabel="GFLOP/s of the whole model's arithmetic")
 
     return Drawn(
@@ -209,19 +232,24 @@ def _accuracy(result: BenchResult, prefix: str) -> Drawn | None:
         (index, s, throughput(s, result.texts.count), 100 * s.agreement.equal_labels / s.agreement.texts)
         for index, s in enumerate(result.systems)
     ]
+    compared = points[0][1].agreement.compared
 
     def plot(figure: Figure) -> None:
         axes = figure.subplots()
         for index, system, rate, equal in points:
-            axes.plot(rate, equal, label=system.spec.name, **style(index) | {"linestyle": "", "markersize": 7})
-        axes.set(xlabel="texts a second, all at once", ylabel="labels equal to the reference's, %")
+            look = style(index) | {"linestyle": "", "markersize": 7}
+            axes.plot(rate, equal, label=system.spec.name, clip_on=False, **look)
+        axes.set(xlabel="texts a second, all at once", ylabel=f"{compared} equal to the reference's, %")
         axes.margins(0.1)
+        axes.set_xlim(left=0)
+        axes.set_ylim(*share_limits([equal for _, _, _, equal in points]))
         legend(figure, axes)
 
     return Drawn(
         f"{prefix}answers",
         "Answers beside speed",
-        f"Share of labels equal to those of {points[0][1].agreement.reference}. Further up and to the right is better.",
+        f"Share of {compared} equal to those of {points[0][1].agreement.reference}. Further up and to the right is "
+        "better.",
         draw(f"{prefix}answers", plot, height=3 + _legend_inches(len(points))),
     )
 

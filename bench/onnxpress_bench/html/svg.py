@@ -36,6 +36,7 @@ _SETTINGS: Final[Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
+    "text.parse_math": False,  # names may hold dollar signs
 }
 
 

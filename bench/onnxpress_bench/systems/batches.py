@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
@@ -33,6 +34,7 @@ class BatchedSystem:
         tokenize: Gives the model's inputs for some texts, padded to the longest.
         forward: Gives float32 logits [texts, labels] for such inputs.
         batch_size: Texts a run.
+        forward_all: Gives the logits of many inputs in order, for what runs several at once.
     """
 
     def __init__(
@@ -41,17 +43,20 @@ class BatchedSystem:
         tokenize: Callable[[Sequence[Text]], Any],
         forward: Callable[[Any], NDArray[np.float32]],
         batch_size: int,
+        forward_all: Callable[[Iterable[Any]], Iterable[NDArray[np.float32]]] | None = None,
     ) -> None:
         self.labels = labels
         self._tokenize = tokenize
-        self._forward = forward
+        self._forward_all = forward_all or partial(map, forward)
         self._batch_size = batch_size
 
     def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Raw scores [texts, labels], in order."""
         found = np.empty((len(texts), len(self.labels)), np.float32)
-        for batch in batches_by_length(texts, self._batch_size):
-            found[batch] = self._forward(self._tokenize([texts[index] for index in batch]))
+        batches = batches_by_length(texts, self._batch_size)
+        inputs = (self._tokenize([texts[index] for index in batch]) for batch in batches)
+        for batch, logits in zip(batches, self._forward_all(inputs), strict=True):
+            found[batch] = logits
         return found
 
     def encode(self, texts: Sequence[Text]) -> list[Any]:
@@ -62,8 +67,8 @@ class BatchedSystem:
 
     def run(self, encoded: list[Any]) -> None:
         """Run the batches."""
-        for inputs in encoded:
-            self._forward(inputs)
+        for _ in self._forward_all(encoded):
+            pass
 
     def serve(self) -> BatchServing:
         """Take requests, batching what waits."""

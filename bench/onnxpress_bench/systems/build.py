@@ -23,10 +23,11 @@ def prepare(spec: SystemSpec, texts: Sequence[Text], extensions: Sequence[str]) 
         from onnxpress_bench.systems.plain_onnx import prepare_onnx
 
         prepare_onnx(spec.model, work / "plain.onnx")
-    elif spec.kind == "openvino" and spec.precision == "int8" and not (work / "openvino-int8.xml").exists():
-        from onnxpress_bench.systems.plain_onnx import prepare_openvino_int8
+    elif spec.kind == "openvino" and spec.precision == "int8":
+        from onnxpress_bench.systems.plain_onnx import openvino_int8_file, prepare_openvino_int8
 
-        prepare_openvino_int8(work / "plain.onnx", spec.model, texts, work / "openvino-int8.xml")
+        if not (work / openvino_int8_file(spec)).exists():
+            prepare_openvino_int8(work / "plain.onnx", spec.model, texts, work / openvino_int8_file(spec))
     elif spec.kind == "optimum" and not (work / f"optimum-{spec.precision}").exists():
         from onnxpress_bench.systems.optimum_models import prepare_optimum
 

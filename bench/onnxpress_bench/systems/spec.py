@@ -37,10 +37,11 @@ class SystemSpec(msgspec.Struct, frozen=True, kw_only=True):
         kind: Which implementation.
         model: The artifact's directory, the checkpoint's, or its Hub id.
         precision: The variant: fp32, fp16 or int8; of optimum's fp32 also `o2`.
-        optimize_for: The engine's setting; others have none.
+        optimize_for: The engine's setting, and OpenVINO's hint; others have none.
         batch_size: Texts a run, of about equal length; the engine plans its own.
         may_change: Share of labels that may differ from the checkpoint's before the system counts as another model.
         work: Where files that the system makes of the checkpoint are kept between runs.
+        calibrated_on: A name of the texts that a quantization is calibrated on; empty where there is none.
     """
 
     name: str
@@ -51,6 +52,7 @@ class SystemSpec(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int | None = None
     may_change: float = 0.0
     work: str = ""
+    calibrated_on: str = ""
 
 
 class Serving(Protocol):

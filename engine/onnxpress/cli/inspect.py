@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from onnxpress.artifact import Artifact, open_artifact
+from onnxpress.cascade_record import describe
+from onnxpress.fidelity import certainty
 from onnxpress.manifest import Manifest, Variant, encode_manifest
 
 __all__ = ["inspect"]
@@ -61,10 +63,21 @@ def _facts(manifest: Manifest) -> Table:
         ("problem", f"{manifest.problem_type.replace('_', ' ')}: {manifest.activation}"),
         ("labels", labels),
         ("inputs", f"{', '.join(manifest.inputs)}; at most {manifest.max_length} tokens"),
+        ("tokens", _tokens(manifest)),
+        *([] if manifest.cascade is None else [("recheck", describe(manifest.cascade))]),
         ("exported", f"{origin.created} by {', '.join(f'{k} {v}' for k, v in origin.versions.items())}"),
     ):
         table.add_row(f"[bold]{name}[/]", escape(value))
     return table
+
+
+def _tokens(manifest: Manifest) -> str:
+    """How the tokenizer was proved."""
+    if (tokens := manifest.tokens) is None:
+        return "not compared with the checkpoint's"
+    own = "tokenizer.json" if tokens.reference == "tokenizer.json" else "vocabulary files, converted"
+    other = "" if tokens.rebuilt is None else f"; transformers' {tokens.rebuilt} gives others, and is not followed"
+    return f"ids of {tokens.texts:,} texts are those of the checkpoint's own {own}{other}"
 
 
 def _graphs(variant: Variant) -> Table:
@@ -97,11 +110,14 @@ def _proof(variant: Variant) -> str:
     right = (
         "" if fidelity.accuracy is None else f", right {fidelity.accuracy:.2%} (fp32 {fidelity.reference_accuracy:.2%})"
     )
+    if fidelity.error is not None:
+        right = f", mean error {fidelity.error:.4g} (fp32 {fidelity.reference_error:.4g})"
     speed = "not timed here" if fidelity.speed is None else f"{fidelity.speed:.2f} × fp32's speed, for {variant.target}"
     return (
         f"{fidelity.changed} of {fidelity.texts:,} unseen texts of {fidelity.sample} changed "
         f"({fidelity.changed / fidelity.texts:.2%}, 95 % interval {fidelity.changed_low:.2%} … "
-        f"{fidelity.changed_high:.2%}, budget {fidelity.budget:.2%}){right}; {speed}{_drift(variant)}"
+        f"{fidelity.changed_high:.2%}, budget {fidelity.budget:.2%}; {certainty(fidelity)}){right}; "
+        f"{speed}{_drift(variant)}"
     )
 
 

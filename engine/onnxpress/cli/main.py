@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 import onnxpress
 from onnxpress.cli.doctor import doctor
+from onnxpress.cli.foreign import silence_libraries
 from onnxpress.cli.inspect import inspect
 from onnxpress.cli.predict import predict
 from onnxpress.cli.score import score
@@ -24,6 +25,7 @@ __all__ = ["app", "main"]
 _CHECK_FAILED: Final = 1
 _BAD_INPUT: Final = 2
 _INTERRUPTED: Final = 130
+_MOST_WORDS: Final = 500
 
 
 class _OneLineErrors(TyperGroup):
@@ -42,6 +44,20 @@ class _OneLineErrors(TyperGroup):
             ctx.exit(_CHECK_FAILED if isinstance(error, CheckFailedError) else _BAD_INPUT)
         except KeyboardInterrupt:
             ctx.exit(_INTERRUPTED)
+        except Exception as error:
+            if ctx.params.get("debug") or isinstance(error, typer.Abort) or hasattr(error, "exit_code"):  # as Exit has
+                raise
+            typer.echo(f"error: {_unexpected(error)}", err=True)
+            ctx.exit(_CHECK_FAILED)
+
+
+def _unexpected(error: Exception) -> str:
+    """One line on an error that nobody foresaw, with what to do about it."""
+    said = " ".join(str(error).split())[:_MOST_WORDS].rstrip(".")
+    return (
+        f"unexpected {type(error).__name__}{f': {said}' if said else ''}. This is a mistake in onnxpress: run the same "
+        "again as `onnxpress --debug …`, and report what it prints."
+    )
 
 
 app = typer.Typer(
@@ -54,12 +70,16 @@ app = typer.Typer(
 
 @app.callback()
 def _root(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error, and what other libraries log.")
+    ] = False,
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version.", is_eager=True, callback=lambda on: _version(on)),
     ] = False,
-) -> None: ...
+) -> None:
+    if not debug:
+        silence_libraries()
 
 
 def _version(on: bool) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Annotated, BinaryIO, Final
+from io import BufferedIOBase
+from typing import Annotated, Final, cast
 
 import msgspec
 import typer
 
 from onnxpress.classifier import Classifier
-from onnxpress.errors import ConfigError
+from onnxpress.cli.lines import ready_lines
+from onnxpress.errors import ConfigError, TextError
 from onnxpress.loading import load
 from onnxpress.predictions import Prediction
 from onnxpress.settings import OptimizeFor
@@ -26,6 +27,7 @@ class _Answer(msgspec.Struct, omit_defaults=True):
     label: str | None = None
     score: float | None = None
     predictions: list[Prediction] | None = None
+    logits: list[float] | None = None
 
 
 def predict(
@@ -37,42 +39,74 @@ def predict(
     accepted: Annotated[
         bool, typer.Option("--accepted", help="Give the labels that reach their threshold, best first.")
     ] = False,
+    logits: Annotated[
+        bool, typer.Option("--logits", help="Give the model's raw values, in the order of its labels.")
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or auto.")] = "auto",
 ) -> None:
-    """Classify texts; prints one JSON object a text, in order."""
+    """Classify texts; prints one JSON object a text, in order. Lines are answered as they come."""
     if top_k is not None and top_k < 1:
         raise ConfigError(f"--top-k must be at least 1, got {top_k}")
-    if accepted and top_k is not None:
-        raise ConfigError("--top-k and --accepted ask for different labels; pass one of them")
+    if (top_k is not None) + accepted + logits > 1:
+        raise ConfigError("--top-k, --accepted and --logits ask for different answers; pass one of them")
+    if not texts and sys.stdin is None:
+        raise ConfigError("standard input is closed; pass texts as arguments, or open it")
     optimize_for: OptimizeFor = "latency" if texts else "throughput"
     with load(artifact, device=device, precision=precision, optimize_for=optimize_for) as classifier:
-        write = sys.stdout.buffer.write
-        for answer in _answers(classifier, texts or _lines(sys.stdin.buffer), top_k, accepted):
-            write(msgspec.json.encode(answer) + b"\n")
-        sys.stdout.buffer.flush()
+        answer = _Answering(classifier, top_k, accepted=accepted, logits=logits)
+        if texts:
+            _print(answer(texts))
+            return
+        lines = ready_lines(cast("BufferedIOBase", sys.stdin.buffer), _CHUNK)
+        for answers in _answered_lines(answer, lines):
+            _print(answers)
 
 
-def _answers(classifier: Classifier, texts: Iterable[str], top_k: int | None, accepted: bool) -> Iterator[_Answer]:
-    remaining = iter(texts)
-    while chunk := list(islice(remaining, _CHUNK)):
-        yield from _answer_chunk(classifier, chunk, top_k, accepted)
-        sys.stdout.buffer.flush()
+class _Answering:
+    """What is asked of each text."""
 
+    def __init__(self, classifier: Classifier, top_k: int | None, *, accepted: bool, logits: bool) -> None:
+        self.classifier = classifier
+        self._top_k = top_k
+        self._accepted = accepted
+        self._logits = logits
 
-def _answer_chunk(classifier: Classifier, texts: Sequence[str], top_k: int | None, accepted: bool) -> list[_Answer]:
-    if top_k is None and not accepted:
+    def __call__(self, texts: Sequence[str]) -> list[_Answer]:
+        """Answers to all of them. Raises TextError, by the place in `texts`."""
+        classifier = self.classifier
+        if self._logits:
+            rows = classifier.logits(texts).tolist()
+            return [_Answer(text, logits=row) for text, row in zip(texts, rows, strict=True)]
+        if self._accepted or self._top_k is not None:
+            ranked = classifier.accepted(texts) if self._top_k is None else classifier(texts, top_k=self._top_k)
+            return [_Answer(text, predictions=best) for text, best in zip(texts, ranked, strict=True)]
         return [_Answer(t, p.label, p.score) for t, p in zip(texts, classifier(texts), strict=True)]
-    ranked = classifier.accepted(texts) if top_k is None else classifier(texts, top_k=top_k)
-    return [_Answer(text, predictions=best) for text, best in zip(texts, ranked, strict=True)]
 
 
-def _lines(stream: BinaryIO) -> Iterator[str]:
-    for number, line in enumerate(stream, 1):
-        try:
-            yield line.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise ConfigError(
-                f"line {number} of standard input is not UTF-8 ({error.reason} at byte {error.start}). "
-                "Convert it, for example with iconv."
-            ) from error
+def _answered_lines(answer: _Answering, chunks: Iterable[list[str]]) -> Iterator[list[_Answer]]:
+    """Answers to the lines of each chunk; those before a bad line are answered before it is told, by its number."""
+    done = 0
+    for lines in chunks:
+        bad = next(iter(answer.classifier.rejected(lines)), None)
+        good = lines if bad is None else lines[: bad.index]
+        if good:
+            try:
+                answers = answer(good)
+            except TextError as error:
+                raise _of_line(error, done) from error
+            yield answers
+        if bad is not None:
+            raise _of_line(bad, done) from bad
+        done += len(lines)
+
+
+def _of_line(error: TextError, before: int) -> ConfigError:
+    return ConfigError(f"line {before + error.index + 1:,} of standard input {error.problem}")
+
+
+def _print(answers: Iterable[_Answer]) -> None:
+    """Write and flush: what reads may wait for these very answers."""
+    for answer in answers:
+        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+    sys.stdout.buffer.flush()

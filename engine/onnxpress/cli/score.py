@@ -17,6 +17,7 @@ from rich.console import Console
 
 from onnxpress.errors import JobStoppedError
 from onnxpress.scoring.api import score as score_files
+from onnxpress.scoring.names import printable
 from onnxpress.scoring.options import Engine, Format, OnBadRow
 from onnxpress.scoring.summary import Progress, ScoreSummary
 
@@ -36,12 +37,15 @@ def score(
     columns: Annotated[
         str | None,
         typer.Option(
-            help="What to add, with commas between: label, score, probabilities, accepted, top3 (any number).",
+            help="What to add, with commas between: label, score, probabilities, logits, accepted, top3 (any number).",
             show_default="label,score",
         ),
     ] = None,
-    input_format: Annotated[str | None, typer.Option(help="csv, tsv, jsonl or parquet.")] = None,
+    input_format: Annotated[str | None, typer.Option(help="csv, tsv, jsonl, parquet or txt (a text a line).")] = None,
     output_format: Annotated[str | None, typer.Option(help="csv, tsv, jsonl or parquet.")] = None,
+    quoted_tsv: Annotated[
+        bool, typer.Option("--quoted-tsv", help="Fields of TSV are quoted as in CSV, not taken as they stand.")
+    ] = False,
     on_bad_row: Annotated[str, typer.Option(help="error, null or skip.")] = "error",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or auto.")] = "auto",
@@ -67,6 +71,7 @@ def score(
                 columns=None if columns is None else [name.strip() for name in columns.split(",")],
                 input_format=cast("Format | None", input_format),
                 output_format=cast("Format | None", output_format),
+                quoted_tsv=quoted_tsv,
                 on_bad_row=cast("OnBadRow", on_bad_row),
                 device=device,
                 precision=precision,
@@ -85,7 +90,9 @@ def score(
         typer.echo(f"{error.output}: stopped with {error.rows:,} rows committed; {again} continues", err=True)
         raise typer.Exit(_INTERRUPTED) from error
     if summary is not None:
-        summary.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+        rejected = found.rejected_file and printable(found.rejected_file)
+        told = msgspec.structs.replace(found, output=printable(found.output), rejected_file=rejected)
+        summary.write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
     typer.echo(_told(found), err=True)
 
 
@@ -143,13 +150,14 @@ def _words(progress: Progress, seconds: float) -> str:
 
 
 def _told(summary: ScoreSummary) -> str:
-    lines = [
-        f"{summary.output}: {summary.rows:,} rows in {summary.seconds:,.1f} s, {summary.rows_per_second:,.0f} rows/s"
-    ]
+    speed = f"{summary.rows_per_second:,.0f} rows/s"
+    lines = [f"{printable(summary.output)}: {summary.rows:,} rows in {summary.seconds:,.1f} s, {speed}"]
     if summary.resumed:
         lines.append(f"{summary.resumed:,} of them by earlier runs")
-    if summary.rejected:
-        lines.append(f"{summary.rejected:,} rejected: {summary.rejected_file}")
+    if summary.lines is not None and summary.lines != summary.rows:
+        lines.append(f"{summary.lines:,} lines were read for them: fields in quotes hold line breaks")
+    if summary.rejected_file is not None:
+        lines.append(f"{summary.rejected:,} rejected: {printable(summary.rejected_file)}")
     lines += [f"column {wanted} is named {name}" for wanted, name in summary.columns.items() if wanted != name]
     lines += [f"{count:>12,}  {label}" for label, count in sorted(summary.labels.items(), key=lambda item: -item[1])]
     return "\n".join(lines)

@@ -13,9 +13,10 @@ import typer
 from onnxpress.artifact import open_artifact
 from onnxpress.cli.progress import show_steps
 from onnxpress.errors import ConfigError
-from onnxpress.examples import read_examples, require_labels
+from onnxpress.examples import read_examples
 from onnxpress.fidelity import Answers, Decision, compare_answers, require_budget
 from onnxpress.loading import load
+from onnxpress.sample_labels import with_right_labels
 from onnxpress.session import resolve_device
 
 __all__ = ["verify"]
@@ -39,8 +40,7 @@ def verify(
         raise ConfigError(
             f"{artifact} holds only fp32, which was compared with torch. Export with --precision fp32,int8."
         )
-    examples = read_examples(sample)
-    require_labels(examples, manifest.labels, sample)
+    examples = with_right_labels(read_examples(sample), manifest.labels, manifest.activation, sample)
     texts = [example.text for example in examples]
     decision = Decision(manifest.activation, manifest.thresholds)
     here = [(variant, exported) for variant, exported in lower if variant.precision != "fp16" or _has_cuda()]
@@ -72,6 +72,7 @@ def verify(
             sample=sample.name,
             budget=exported.budget if max_disagreement is None else max_disagreement,
             speed=median(ratios),
+            name=variant.precision,
         )
         typer.echo(msgspec.json.encode({"precision": variant.precision, **msgspec.to_builtins(found)}).decode())
         require_budget(found, variant.precision)

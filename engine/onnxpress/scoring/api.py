@@ -24,6 +24,7 @@ def score(
     columns: Sequence[str] | None = None,
     input_format: Format | None = None,
     output_format: Format | None = None,
+    quoted_tsv: bool = False,
     on_bad_row: OnBadRow = "error",
     device: str = "auto",
     precision: str = "auto",
@@ -43,15 +44,16 @@ def score(
 
     Args:
         artifact: As `load` takes it.
-        input: CSV, TSV, JSONL (also .gz and .zst) or Parquet: a file, a glob, a directory of such files, a URL that
-            fsspec opens, or "-" for standard input.
+        input: CSV, TSV, JSONL, a text a line (.txt; all also .gz and .zst) or Parquet: a file, a glob, a directory of
+            such files, a URL that fsspec opens, or "-" for standard input.
         output: A file of one of these formats, by its name; or a directory, of part files. It appears once whole.
-        text_column: The column to classify.
+        text_column: The column to classify; the name of the one that plain text makes.
         pair_column: The second text of a sentence pair.
-        columns: What to add: of "label", "score", "probabilities", "accepted" and "top3" (any number); None for
-            label and score, or a regression's values.
-        input_format: "csv", "tsv", "jsonl" or "parquet"; None for what the names tell.
-        output_format: The same; of a directory, the input's by default.
+        columns: What to add: of "label", "score", "probabilities", "logits", "accepted" and "top3" (any number);
+            None for label and score, or a regression's values.
+        input_format: "csv", "tsv", "jsonl", "parquet" or "txt"; None for what the names tell.
+        output_format: The same but for "txt"; of a directory, the input's by default.
+        quoted_tsv: Whether fields of TSV, read or written, are quoted as in CSV; they stand as they are otherwise.
         on_bad_row: What becomes of a row that cannot be classified: "error" ends with BadRowError; "null" keeps it
             without an answer, "skip" leaves it out, and both note it in `output`.rejected.jsonl with the reason.
         device: As `load` takes it.
@@ -82,6 +84,7 @@ def score(
         columns=None if columns is None else tuple(columns),
         input_format=input_format,
         output_format=output_format,
+        quoted_tsv=quoted_tsv,
         on_bad_row=on_bad_row,
         device=device,
         precision=precision,
@@ -103,7 +106,7 @@ def score(
         fspath(input),
         fspath(output),
         options,
-        stdin=sys.stdin.buffer,
+        stdin=getattr(sys.stdin, "buffer", None),
         on_progress=on_progress or (lambda progress: None),
         stop=stop or Event(),
     )

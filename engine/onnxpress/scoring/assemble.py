@@ -12,9 +12,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from onnxpress.errors import JobError
-from onnxpress.scoring.files import is_url, url_exists, url_filesystem
-from onnxpress.scoring.journal import PartRecord, WrittenFile, sync_folder
-from onnxpress.scoring.parts import checksum
+from onnxpress.scoring.journal import PartRecord, WrittenFile
+from onnxpress.scoring.placing import checksum, place_file, place_folder, remove_marked
 from onnxpress.scoring.plan import Plan
 from onnxpress.scoring.sink import PARQUET_COMPRESSION
 
@@ -24,11 +23,11 @@ _GROUP_ROWS: Final = 65_536
 _GROUP_BYTES: Final = 32 * 2**20
 
 
-def publish(plan: Plan, records: Sequence[PartRecord], output: str) -> None:
+def publish(plan: Plan, records: Sequence[PartRecord], output: str, replaces: str | None) -> None:
     """Make `output` of the parts in `records`, in order: a folder of them, or one file.
 
     Raises:
-        JobError: A part is not as it was committed.
+        JobError: A part is not as it was committed; or something lies at `output` that has not the mark `replaces`.
     """
     is_moved = plan.is_folder and not plan.parts.exists()  # and then the run was killed
     for record in records:
@@ -39,11 +38,7 @@ def publish(plan: Plan, records: Sequence[PartRecord], output: str) -> None:
         kept = {record.file.name for record in records}
         for stray in [path for path in plan.parts.iterdir() if path.name not in kept]:
             stray.unlink()  # left by a writer that was killed
-        target = Path(output)
-        if target.is_dir():
-            shutil.rmtree(target)
-        os.replace(plan.parts, target)
-        sync_folder(target.absolute().parent)
+        place_folder(plan.parts, output, replaces, plan.parts.with_name("replaced"))
         return
     paths = [plan.parts / record.file.name for record in records]
     temporary = plan.parts.with_name("output.tmp")
@@ -51,14 +46,15 @@ def publish(plan: Plan, records: Sequence[PartRecord], output: str) -> None:
         _join_parquet(paths, temporary)
     else:
         _join_bytes(paths, temporary)
-    _move(temporary, output)
+    place_file(temporary, output, replaces)
 
 
-def publish_rejects(plan: Plan, records: Sequence[PartRecord], output: str) -> None:
+def publish_rejects(plan: Plan, records: Sequence[PartRecord], output: str, replaces: str | None) -> None:
     """Make the file `output` of what was rejected; of nothing, none.
 
     Raises:
-        JobError: A file of what was rejected is not as it was committed.
+        JobError: A file of what was rejected is not as it was committed; or something lies at `output` that has not
+            the mark `replaces`.
     """
     written = [record.rejects for record in records if record.rejects is not None]
     for file in written:
@@ -66,12 +62,9 @@ def publish_rejects(plan: Plan, records: Sequence[PartRecord], output: str) -> N
     if written:
         temporary = plan.parts.with_name("rejected.tmp")
         _join_bytes([plan.rejects / file.name for file in written], temporary)
-        _move(temporary, output)
-    elif not is_url(output):
-        Path(output).unlink(missing_ok=True)
-    elif url_exists(output):
-        filesystem, path = url_filesystem(output)
-        filesystem.rm(path)
+        place_file(temporary, output, replaces)
+    else:
+        remove_marked(output, replaces)
 
 
 def _join_bytes(paths: Sequence[Path], target: Path) -> None:
@@ -97,23 +90,14 @@ def _groups(paths: Sequence[Path]) -> Iterator[Any]:
     """Row groups of a size that readers like, from the small ones of the parts."""
     held: list[pa.Table] = []
     for path in paths:
-        held.append(parquet.ParquetFile(path, pre_buffer=False).read(use_threads=False))
-        if sum(map(len, held)) >= _GROUP_ROWS or sum(table.nbytes for table in held) >= _GROUP_BYTES:
-            yield pa.concat_tables(held)
-            held = []
+        with parquet.ParquetFile(path, pre_buffer=False) as part:
+            for group in range(part.num_row_groups):
+                held.append(part.read_row_group(group, use_threads=False))
+                if sum(map(len, held)) >= _GROUP_ROWS or sum(table.nbytes for table in held) >= _GROUP_BYTES:
+                    yield pa.concat_tables(held)
+                    held = []
     if held:
         yield pa.concat_tables(held)
-
-
-def _move(temporary: Path, output: str) -> None:
-    if is_url(output):
-        filesystem, path = url_filesystem(output)
-        filesystem.put_file(str(temporary), f"{path}.tmp")
-        filesystem.mv(f"{path}.tmp", path)
-        return
-    target = Path(output)
-    os.replace(temporary, target)
-    sync_folder(target.absolute().parent)
 
 
 def _require_same(folder: Path, written: WrittenFile, output: str) -> None:

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from onnxpress.errors import ConfigError
 from onnxpress.manifest import Manifest
-from onnxpress.predictions import accepted_labels
+from onnxpress.predictions import accepted_labels, activate
 
 __all__ = ["AnswerColumn", "answer_fields", "answer_values", "plan_columns"]
 
 _HALF: Final = 0.5
 _TOP: Final = re.compile(r"top([1-9][0-9]*)")
 
-Kind = Literal["label", "score", "accepted", "probability", "top_label", "top_score"]
+Kind = Literal["label", "score", "accepted", "probability", "logit", "top_label", "top_score"]
 
 
 class AnswerColumn(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +30,7 @@ class AnswerColumn(msgspec.Struct, frozen=True, kw_only=True):
         kind: What it holds.
         wanted: The name that it would have.
         name: The name that it has, no column of the input having it.
-        index: The label of a probability; the rank of a top label or score, from 0.
+        index: The label of a probability or a logit; the rank of a top label or score, from 0.
     """
 
     kind: Kind
@@ -40,7 +40,7 @@ class AnswerColumn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_columns(asked: Sequence[str] | None, manifest: Manifest, taken: Collection[str]) -> tuple[AnswerColumn, ...]:
-    """The columns for `asked`: label, score, probabilities, accepted, top3 (or another number).
+    """The columns for `asked`: label, score, probabilities, logits, accepted, top3 (or another number).
 
     By default label and score; of a regression score, or its values where there are several. A name in `taken` gets
     the first free suffix of _1, _2, ….
@@ -69,16 +69,17 @@ def answer_fields(columns: Sequence[AnswerColumn]) -> list[pa.Field]:
 
 
 def answer_values(
-    scores: NDArray[np.float32], columns: Sequence[AnswerColumn], manifest: Manifest, rows: Sequence[int | None]
+    logits: NDArray[np.float32], columns: Sequence[AnswerColumn], manifest: Manifest, rows: Sequence[int | None]
 ) -> list[pa.Array]:
     """The values of each column.
 
     Args:
-        scores: As `Classifier.probabilities` gives them, [texts, labels].
+        logits: As `Classifier.logits` gives them, [texts, labels].
         columns: What is asked for.
         manifest: The model's labels and thresholds.
         rows: For each row of the output the text that it answers; None for a row without an answer.
     """
+    scores = activate(logits, manifest.activation)
     names = pa.array(manifest.labels, pa.string())
     needs_order = any(column.kind.startswith("top") for column in columns)
     order = np.argsort(-scores, axis=-1, kind="stable") if needs_order else scores.argmax(axis=-1)[:, None]
@@ -89,8 +90,8 @@ def answer_values(
             thresholds = manifest.thresholds or (_HALF,) * len(manifest.labels)
             accepted = accepted_labels(scores, manifest.labels, thresholds)
             return pa.array([[label.label for label in row] for row in accepted], pa.list_(pa.string()))
-        if column.kind == "probability":
-            return pa.array(scores[:, column.index])
+        if column.kind in ("probability", "logit"):
+            return pa.array((scores if column.kind == "probability" else logits)[:, column.index])
         ranked = order[:, column.index]
         if column.kind in ("label", "top_label"):
             return names.take(pa.array(ranked))
@@ -102,8 +103,10 @@ def answer_values(
 def _expand(item: str, manifest: Manifest, regression: bool) -> list[tuple[Kind, str, int]]:
     labels = manifest.labels
     top = _TOP.fullmatch(item)
-    if item not in ("label", "score", "accepted", "probabilities") and top is None:
-        raise ConfigError(f"columns must be of label, score, probabilities, accepted and top3, got {item!r}")
+    if item not in ("label", "score", "accepted", "probabilities", "logits") and top is None:
+        raise ConfigError(f"columns must be of label, score, probabilities, logits, accepted and top3, got {item!r}")
+    if item == "logits":
+        return [("logit", f"logit_{label}", index) for index, label in enumerate(labels)]
     if item == "probabilities":
         word = "value" if regression else "probability"
         return [("probability", f"{word}_{label}", index) for index, label in enumerate(labels)]

@@ -15,6 +15,7 @@ from onnxpress.machine import vector_extensions
 from onnxpress.manifest import encode_manifest
 from onnxpress.scoring.engine import EngineSettings
 from onnxpress.scoring.files import InputFile
+from onnxpress.scoring.names import printable
 from onnxpress.scoring.options import ScoreOptions
 
 __all__ = ["job_facts", "require_same_facts"]
@@ -39,8 +40,9 @@ def job_facts(
         "columns": options.columns,
         "CPU's vector extensions": vector_extensions(),
         "formats": formats,
-        "input": files,
+        "input": [msgspec.structs.replace(file, name=printable(file.name)) for file in files],
         "on_bad_row": options.on_bad_row,
+        "quoted_tsv": options.quoted_tsv,
         "pair_column": options.pair_column,
         "text_column": options.text_column,
         **engine.facts(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from glob import glob, has_magic
 from pathlib import Path
@@ -15,21 +15,26 @@ import msgspec
 import pyarrow as pa
 
 from onnxpress.errors import ConfigError
+from onnxpress.scoring.names import is_url
 from onnxpress.scoring.options import format_of
 
 __all__ = [
+    "REJECTED",
     "InputFile",
     "describe_file",
     "find_files",
-    "is_url",
+    "mark_of_url",
     "open_file",
     "open_stream",
     "plain_url",
     "spool",
-    "url_exists",
     "url_filesystem",
 ]
 
+REJECTED: Final = ".rejected.jsonl"
+"""How the file of what a job rejected is named, behind the output's name."""
+
+_HIDDEN: Final = (".", "_")
 _SAMPLED: Final = 64 * 2**10
 _BUFFER: Final = 2**20
 _CHANGE_MARKS: Final = ("ETag", "etag", "LastModified", "updated", "mtime", "created")
@@ -51,36 +56,34 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
 
 
-def is_url(name: str) -> bool:
-    """Whether fsspec opens `name`, not the operating system."""
-    return "://" in name
-
-
 def find_files(source: str) -> list[str]:
     """The files that `source` names, in the order in which they are read: a file, a glob, a directory, a URL of these.
 
     Of a directory, all files at any depth whose names end as a format's do, sorted; names that begin with "." or
-    "_" are passed over.
+    "_" are passed over, and text files beside files that have columns. Of a glob or a directory, what a job rejected
+    is passed over.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: There are none, or a folder cannot be read.
     """
     if is_url(source):
         filesystem, path = url_filesystem(source)
         if filesystem.isdir(path):
             found = _data_files(filesystem.find(path), path)
+        elif has_magic(path):
+            found = _unrejected(filesystem.glob(path))
         else:
-            found = filesystem.glob(path) if has_magic(path) else [path] if filesystem.exists(path) else []
+            found = [path] if filesystem.exists(path) else []
         names = [filesystem.unstrip_protocol(name) for name in found]
     elif os.path.isdir(source):
-        names = _data_files([str(path) for path in Path(source).rglob("*") if path.is_file()], source)
+        names = _data_files(_walked(source), source)
     elif os.path.isfile(source):
         names = [source]
     else:
-        names = [name for name in glob(source, recursive=True) if os.path.isfile(name)] if has_magic(source) else []
+        names = _unrejected(_globbed(source)) if has_magic(source) else []
     if not names:
         raise ConfigError(
-            f"{source}: no such file. Pass a file, a glob, a directory of .csv, .tsv, .jsonl or .parquet."
+            f"{source}: no such file. Pass a file, a glob, a directory of .csv, .tsv, .jsonl, .parquet or .txt."
         )
     return sorted(names)
 
@@ -110,8 +113,14 @@ def describe_file(name: str) -> InputFile:
     return InputFile(name=name, bytes=size, modified=modified, digest=digest.hexdigest())
 
 
-def spool(stream: BinaryIO, path: Path) -> InputFile:
-    """Copy `stream`, which can be read but once, to the file `path`."""
+def spool(stream: BinaryIO | None, path: Path) -> InputFile:
+    """Copy `stream`, standard input, which can be read but once, to the file `path`.
+
+    Raises:
+        ConfigError: There is none: it is closed.
+    """
+    if stream is None:
+        raise ConfigError("standard input is closed. Pass a file, or give the texts through a pipe.")
     digest, size = hashlib.sha256(), 0
     temporary = path.with_name(f"{path.name}.tmp")
     with temporary.open("wb") as file:
@@ -148,10 +157,13 @@ def plain_url(url: str) -> str:
     return str(filesystem.unstrip_protocol(path))
 
 
-def url_exists(url: str) -> bool:
-    """Whether there is such a file."""
+def mark_of_url(url: str) -> str | None:
+    """The size of the file at `url` and its store's own mark of it; None where there is none."""
     filesystem, path = url_filesystem(url)
-    return bool(filesystem.exists(path))
+    if not filesystem.exists(path):
+        return None
+    info = filesystem.info(path)
+    return " ".join([str(info["size"]), *(str(info[mark]) for mark in _CHANGE_MARKS if mark in info)])
 
 
 def url_filesystem(url: str) -> tuple[Any, str]:
@@ -169,9 +181,41 @@ def url_filesystem(url: str) -> tuple[Any, str]:
     return filesystem, path
 
 
-def _data_files(names: list[str], root: str) -> list[str]:
-    def is_data(name: str) -> bool:
-        inner = os.path.relpath(name, root).replace(os.sep, "/").split("/")
-        return format_of(name)[0] is not None and not any(part.startswith((".", "_")) for part in inner)
+def _walked(root: str) -> list[str]:
+    """Every file below the folder `root`, those of linked folders too, each folder once."""
 
-    return [name for name in names if is_data(name)]
+    def refuse(error: OSError) -> None:
+        raise ConfigError(f"{error.filename}: cannot be listed ({error.strerror}). Make it readable, or move it away.")
+
+    found: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(Path(root), onerror=refuse, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith(_HIDDEN))
+        found += [os.path.join(folder, name) for name in files]
+    return found
+
+
+def _globbed(pattern: str) -> list[str]:
+    for folder in glob(os.path.dirname(pattern) or ".", recursive=True):
+        if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+            raise ConfigError(f"{folder}: cannot be listed. Make it readable, or move it away.")
+    return [name for name in glob(pattern, recursive=True) if os.path.isfile(name)]
+
+
+def _unrejected(names: Iterable[str]) -> list[str]:
+    return [name for name in names if not name.endswith(REJECTED)]
+
+
+def _data_files(names: Iterable[str], root: str) -> list[str]:
+    def is_shown(name: str) -> bool:
+        inner = os.path.relpath(name, root).replace(os.sep, "/").split("/")
+        return not any(part.startswith(_HIDDEN) for part in inner)
+
+    told = {name: format_of(name)[0] for name in _unrejected(names) if is_shown(name)}
+    tables = [name for name, kind in told.items() if kind is not None and kind != "txt"]
+    return tables or [name for name, kind in told.items() if kind == "txt"]

@@ -9,28 +9,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from time import perf_counter
-from typing import BinaryIO
+from typing import BinaryIO, Final
 from uuid import uuid4
 
 from onnxpress.artifact import Artifact, open_artifact
-from onnxpress.errors import JobChangedError, JobError, JobStoppedError, OnnxpressError
+from onnxpress.errors import JobChangedError, JobError, JobStoppedError, OnnxpressError, OutputExistsError
+from onnxpress.scoring.arithmetic import require_all_read
 from onnxpress.scoring.assemble import publish, publish_rejects
 from onnxpress.scoring.columns import plan_columns
 from onnxpress.scoring.engine import EngineSettings, settle_engine
 from onnxpress.scoring.facts import job_facts, require_same_facts
 from onnxpress.scoring.files import InputFile, describe_file, find_files, spool
 from onnxpress.scoring.journal import Header, Journal, PartRecord
+from onnxpress.scoring.layout import input_format, read_layout
 from onnxpress.scoring.lock import hold_lock
-from onnxpress.scoring.options import STDIN, Format, ScoreOptions
+from onnxpress.scoring.names import local_name
+from onnxpress.scoring.options import STDIN, Format, ScoreOptions, require_use
 from onnxpress.scoring.parts import part_is_there
 from onnxpress.scoring.pipeline import all_items, part_starts, score_items
+from onnxpress.scoring.placing import mark_of
+from onnxpress.scoring.plain_tsv import require_writable_names
 from onnxpress.scoring.plan import Plan, open_classifier
 from onnxpress.scoring.ray_engine import score_with_ray
-from onnxpress.scoring.source import Source, input_format, read_layout
+from onnxpress.scoring.source import Source
 from onnxpress.scoring.summary import Progress, ScoreSummary
 from onnxpress.scoring.target import Target, find_target, require_apart, require_free, require_replaceable
+from onnxpress.scoring.values import unique_names
 
 __all__ = ["OnProgress", "run_job"]
+
+_OWN: Final = ("parts-*", "rejects-*", "stdin.*", "output.tmp", "rejected.tmp", "replaced")
 
 OnProgress = Callable[[Progress], None]
 
@@ -41,36 +49,35 @@ def run_job(
     output: str,
     options: ScoreOptions,
     *,
-    stdin: BinaryIO,
+    stdin: BinaryIO | None,
     on_progress: OnProgress,
     stop: Event,
 ) -> ScoreSummary:
     """Score `source` into `output`, going on where an earlier run ended; `onnxpress.score` describes it."""
     began = perf_counter()
+    source, output = local_name(source), local_name(output)
     names = [STDIN] if source == STDIN else find_files(source)
     kind = input_format(names, options.input_format)
     target = find_target(output, kind, options)
-    require_apart(names, target)
+    require_use(kind, target.format, options)
+    require_apart(source, names, target)
     opened = open_artifact(Path(artifact))
     with _writing(target), hold_lock(target.state, output), _cleared(target.state):
         journal, plan = _open(opened, names, kind, target, options, stdin)
         resumed = _count(journal)
-        if not journal.is_published:
-            _score(plan, journal, options, on_progress, stop, output)
+        if journal.published is None:
+            _score(plan, journal, options, on_progress, stop, target)
             _require_unchanged(plan, target)
+            require_all_read(plan.source, journal.records(), output)
             require_replaceable(target)
-            publish_rejects(plan, journal.records(), rejects_name(output))
-            publish(plan, journal.records(), output)
-            journal.publish()
+            replaces = journal.header.replaces
+            publish_rejects(plan, journal.records(), target.rejects, replaces.get(target.rejects))
+            publish(plan, journal.records(), output, replaces.get(output))
+            journal.publish(mark_of(output))
         records = journal.records()
         _clear_parts(target.state)
         (target.state / "journal").unlink()
-    return _summary(plan, records, output, resumed, perf_counter() - began)
-
-
-def rejects_name(output: str) -> str:
-    """The file beside `output` that keeps what was rejected."""
-    return f"{output.rstrip('/')}.rejected.jsonl"
+    return _summary(plan, records, target, resumed, perf_counter() - began)
 
 
 @contextmanager
@@ -98,19 +105,19 @@ def _cleared(state: Path) -> Iterator[None]:
 
 
 def _open(
-    artifact: Artifact, names: Sequence[str], kind: Format, target: Target, options: ScoreOptions, stdin: BinaryIO
+    artifact: Artifact,
+    names: Sequence[str],
+    kind: Format,
+    target: Target,
+    options: ScoreOptions,
+    stdin: BinaryIO | None,
 ) -> tuple[Journal, Plan]:
-    """The journal, continued or new, and the plan that it stands for."""
+    """The journal, continued or new, and the plan that it stands for. What a job before has committed is still kept."""
     require_replaceable(target)
     path = target.state / "journal"
-    if options.restart:
-        path.unlink(missing_ok=True)
-    journal = Journal.open(path)
-    if journal is None:
-        if not options.restart:
-            require_free(target)
-        path.unlink(missing_ok=True)
-        _clear_parts(target.state)
+    journal = None if options.restart else Journal.open(path)
+    if journal is None and not options.restart:
+        require_free(target)
     spooled = target.state / f"stdin.{kind}"
     files = tuple(describe_file(name) for name in names if name != STDIN) or (spool(stdin, spooled),)
     engine = settle_engine(artifact, options, None if journal is None else journal.header.facts)
@@ -124,21 +131,23 @@ def _open(
             text_column=options.text_column,
             pair_column=options.pair_column,
             keep_objects=kind == target.format == "jsonl",
+            quoted_tsv=options.quoted_tsv,
         )
-        journal = Journal(path, Header(job=uuid4().hex, facts=facts, layout=layout))
-        plan = _plan(artifact, engine, journal.header, files, kind, target, options)
-        plan.parts.mkdir()
-        plan.rejects.mkdir()
-        return journal, plan
+        marks = {name: mark_of(name) for name in (target.name, target.rejects)}
+        replaces = {name: mark for name, mark in marks.items() if mark is not None}
+        journal = Journal(path, Header(job=uuid4().hex, facts=facts, layout=layout, replaces=replaces))
+        return journal, _plan(artifact, engine, journal.header, files, kind, target, options)
     require_same_facts(journal.header.facts, facts, journal.on_bad_row, target.name)
     if journal.on_bad_row != options.on_bad_row:
         journal.change_bad_rows(options.on_bad_row)
     plan = _plan(artifact, engine, journal.header, files, kind, target, options)
+    if journal.published is not None and (found := mark_of(target.name)) != journal.published:
+        if found is not None:
+            raise OutputExistsError(target.name, "--restart (restart=True)")
+        journal.published = None  # it was taken away before the job had cleared up
     is_moved = plan.is_folder and not plan.parts.exists() and Path(target.name).is_dir()
-    if not journal.is_published and not is_moved:
+    if journal.published is None and not is_moved:
         journal.parts = {part: record for part, record in journal.parts.items() if part_is_there(plan, record)}
-        plan.parts.mkdir(exist_ok=True)
-        plan.rejects.mkdir(exist_ok=True)
     return journal, plan
 
 
@@ -152,6 +161,10 @@ def _plan(
     options: ScoreOptions,
 ) -> Plan:
     layout, state = header.layout, target.state.resolve()
+    taken = unique_names(layout.names) if target.format == "jsonl" else layout.names
+    columns = plan_columns(options.columns, artifact.manifest, taken)
+    if target.format == "tsv" and not options.quoted_tsv:
+        require_writable_names([*layout.names, *(column.name for column in columns)], target.name)
     return Plan(
         artifact=str(artifact.path.resolve()),
         manifest=artifact.manifest,
@@ -162,8 +175,9 @@ def _plan(
             layout=layout,
             text_column=options.text_column,
             pair_column=options.pair_column,
+            quoted_tsv=options.quoted_tsv,
         ),
-        columns=plan_columns(options.columns, artifact.manifest, layout.names),
+        columns=columns,
         on_bad_row=options.on_bad_row,
         parts=state / f"parts-{header.job}",
         rejects=state / f"rejects-{header.job}",
@@ -174,7 +188,7 @@ def _plan(
 
 
 def _score(
-    plan: Plan, journal: Journal, options: ScoreOptions, on_progress: OnProgress, stop: Event, output: str
+    plan: Plan, journal: Journal, options: ScoreOptions, on_progress: OnProgress, stop: Event, target: Target
 ) -> None:
     """Score and commit what the journal lacks."""
     resumed = rows = _count(journal)
@@ -192,13 +206,29 @@ def _score(
             journal.commit(record)
             on_rows(record.rows, len(journal.parts) / total)
 
+        _begin(plan, journal, target)
         is_complete = score_with_ray(plan, starts, options, on_part=on_part, stop=stop)
     else:
         with open_classifier(plan) as classifier:
+            _begin(plan, journal, target)
             items = all_items(plan, classifier, journal.parts)
             is_complete = score_items(plan, classifier, items, on_part=journal.commit, on_rows=on_rows, stop=stop)
     if not is_complete:
-        raise JobStoppedError(output, _count(journal))
+        raise JobStoppedError(target.name, _count(journal))
+
+
+def _begin(plan: Plan, journal: Journal, target: Target) -> None:
+    """Make the folders of the parts; and forget the job before, now that nothing but a row can be wrong with this."""
+    if journal.is_new:
+        (target.state / "journal").unlink(missing_ok=True)
+        kept = {Path(file.name).name for file in plan.source.files if Path(file.name).parent == target.state}
+        for path in _own_files(target.state):
+            if path.name not in kept:
+                _remove(path)
+    is_moved = plan.is_folder and not plan.parts.exists() and len(journal.parts) > 0
+    if not is_moved:
+        plan.parts.mkdir(exist_ok=True)
+    plan.rejects.mkdir(exist_ok=True)
 
 
 def _require_unchanged(plan: Plan, target: Target) -> None:
@@ -213,17 +243,18 @@ def _count(journal: Journal) -> int:
     return sum(record.rows for record in journal.parts.values())
 
 
-def _summary(plan: Plan, records: Sequence[PartRecord], output: str, resumed: int, seconds: float) -> ScoreSummary:
+def _summary(plan: Plan, records: Sequence[PartRecord], target: Target, resumed: int, seconds: float) -> ScoreSummary:
     rows, scored = sum(record.rows for record in records), sum(record.scored for record in records)
     counts: Counter[int] = Counter()
     for record in records:
         counts.update(record.labels)
     return ScoreSummary(
-        output=output,
+        output=target.name,
         rows=rows,
         scored=scored,
         rejected=rows - scored,
-        rejected_file=rejects_name(output) if rows > scored else None,
+        rejected_file=target.rejects if rows > scored else None,
+        lines=None if plan.source.format == "parquet" else sum(record.lines for record in records),
         labels={label: counts[index] for index, label in enumerate(plan.manifest.labels) if counts},
         columns={column.wanted: column.name for column in plan.columns},
         parts=len(records),
@@ -234,9 +265,17 @@ def _summary(plan: Plan, records: Sequence[PartRecord], output: str, resumed: in
 
 
 def _clear_parts(state: Path) -> None:
-    """Empty the folder `state` but for its lock and its journal."""
-    for path in state.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.stem not in ("lock", "journal"):
-            path.unlink()
+    """Remove from the folder `state` what jobs have put there, but for the lock and the journal."""
+    for path in _own_files(state):
+        _remove(path)
+
+
+def _own_files(state: Path) -> list[Path]:
+    return [path for pattern in _OWN for path in state.glob(pattern)]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
+from onnxpress.scoring.layout import Layout
 from onnxpress.scoring.rows import Position
-from onnxpress.scoring.source import Layout
 
 __all__ = ["Header", "Journal", "PartRecord", "WrittenFile", "sync_folder"]
 
@@ -35,6 +35,7 @@ class PartRecord(msgspec.Struct, frozen=True, kw_only=True, tag="part"):
         rows: Rows read.
         scored: Rows classified.
         rejected: Rows that could not be.
+        lines: Lines that the rows are made of; their number where the format has no lines.
         labels: How often each label was the best, by the label's index.
         file: Its rows and answers.
         rejects: What was rejected; None where nothing was.
@@ -46,6 +47,7 @@ class PartRecord(msgspec.Struct, frozen=True, kw_only=True, tag="part"):
     rows: int
     scored: int
     rejected: int
+    lines: int = 0
     labels: dict[int, int]
     file: WrittenFile
     rejects: WrittenFile | None
@@ -58,11 +60,13 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
         job: Names the folder of its parts, so that no late writer of another job meets them.
         facts: What decides what the output is, by name.
         layout: The input's columns.
+        replaces: Marks of what lay at the output and at the file of rejects, which may be replaced; by their names.
     """
 
     job: str
     facts: dict[str, Any]
     layout: Layout
+    replaces: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class BadRows(msgspec.Struct, frozen=True, kw_only=True, tag="bad_rows"):
@@ -72,7 +76,9 @@ class BadRows(msgspec.Struct, frozen=True, kw_only=True, tag="bad_rows"):
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True, tag="published"):
-    """The output is there; only clearing up is left."""
+    """The output is there, with that mark; only clearing up is left."""
+
+    mark: str | None
 
 
 _Entry = Header | PartRecord | BadRows | Published
@@ -85,7 +91,7 @@ class Journal:
         header: What the job began with.
         parts: What it has committed, by index.
         on_bad_row: What is done with bad rows now.
-        is_published: Whether the output is there.
+        published: The mark of the output that was put in its place; None before.
     """
 
     def __init__(self, path: Path, header: Header) -> None:
@@ -94,7 +100,7 @@ class Journal:
         self.header = header
         self.parts: dict[int, PartRecord] = {}
         self.on_bad_row = str(header.facts["on_bad_row"])
-        self.is_published = False
+        self.published: str | None = None
 
     @classmethod
     def open(cls, path: Path) -> Journal | None:
@@ -117,8 +123,13 @@ class Journal:
             elif isinstance(entry, BadRows):
                 journal.on_bad_row = entry.choice
             elif isinstance(entry, Published):
-                journal.is_published = True
+                journal.published = entry.mark
         return journal
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing of it is written yet."""
+        return self._size == 0
 
     def commit(self, record: PartRecord) -> None:
         """Add a part, whose files are on the disk; so is this when it returns."""
@@ -134,10 +145,10 @@ class Journal:
         self._append(BadRows(choice=choice))
         self.on_bad_row = choice
 
-    def publish(self) -> None:
-        """Note that the output is there."""
-        self._append(Published())
-        self.is_published = True
+    def publish(self, mark: str | None) -> None:
+        """Note that the output is in its place, with that `mark`."""
+        self._append(Published(mark=mark))
+        self.published = mark
 
     def _append(self, entry: _Entry) -> None:
         lines = _line(entry) if self._size else _line(self.header) + _line(entry)

@@ -9,6 +9,7 @@ import msgspec
 import pyarrow as pa
 
 from onnxpress.errors import ConfigError
+from onnxpress.scoring.json_text import decode_json
 from onnxpress.scoring.rows import Problem
 from onnxpress.scoring.text_rows import Lines, Row
 
@@ -30,8 +31,8 @@ def jsonl_rows(stream: BinaryIO, name: str, offset: int) -> Iterator[Row]:
     lines = Lines(stream, name, offset)
     for line in lines:
         lines.forget()
-        if stripped := line.strip():
-            yield _parse(stripped, lines.offset)
+        if bare := line.strip():
+            yield _parse(bare, lines.offset)
 
 
 def infer_fields(blocks: Iterable[Sequence[dict[str, Any]]]) -> dict[str, pa.DataType]:
@@ -45,7 +46,7 @@ def infer_fields(blocks: Iterable[Sequence[dict[str, Any]]]) -> dict[str, pa.Dat
         for name in names:
             found = _infer([members.get(name) for members in block])
             types[name] = _wider(types[name], found) if name in types else found
-    return {name: kind if not pa.types.is_null(kind) else pa.string() for name, kind in types.items()}
+    return {name: _holdable(kind) for name, kind in types.items()}
 
 
 def json_batch(rows: Sequence[Row], schema: pa.Schema, name: str, before: int) -> pa.RecordBatch:
@@ -86,8 +87,8 @@ def _is_json_text(field: pa.Field) -> bool:
 
 def _parse(line: bytes, end: int) -> Row:
     try:
-        members = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        members = decode_json(line)
+    except (ValueError, RecursionError) as error:
         return Row(None, Problem(f"is not JSON ({error})", line.decode("utf-8", "replace")), end)
     if not isinstance(members, dict):
         return Row(None, Problem(f"is a JSON {type(members).__name__}, not an object", line.decode()), end)
@@ -96,11 +97,22 @@ def _parse(line: bytes, end: int) -> Row:
 
 def _infer(values: Sequence[object]) -> pa.DataType:
     try:
-        found = pa.array(values).type
+        return pa.array(values).type
     except _UNFIT:
         return _JSON_TEXT
-    has_empty_struct = pa.types.is_struct(found) and found.num_fields == 0  # which Parquet cannot hold
-    return _JSON_TEXT if has_empty_struct else found
+
+
+def _holdable(kind: pa.DataType) -> pa.DataType:
+    """`kind`, or what takes its place: nulls alone are text, and Parquet holds no object that never has a member."""
+    if pa.types.is_null(kind):
+        return pa.string()
+    return _JSON_TEXT if _has_empty_struct(kind) else kind
+
+
+def _has_empty_struct(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind) and kind.num_fields == 0:
+        return True
+    return any(_has_empty_struct(kind.field(index).type) for index in range(kind.num_fields))
 
 
 def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:

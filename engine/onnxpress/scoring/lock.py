@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from onnxpress.errors import JobLockedError
+from onnxpress.system import lock_file
 
 __all__ = ["hold_lock"]
 
@@ -48,7 +49,7 @@ def _take(path: Path) -> int | None:
         except FileNotFoundError:  # the holder before has just removed the folder
             continue
         try:
-            _lock(descriptor)
+            lock_file(descriptor)
         except BaseException as error:
             os.close(descriptor)
             if isinstance(error, BlockingIOError):
@@ -64,18 +65,3 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _lock(descriptor: int) -> None:
-    """Lock the whole file at once, or raise BlockingIOError."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            raise BlockingIOError from error
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,14 +7,27 @@ from typing import Final, Literal, get_args
 
 from onnxpress.errors import ConfigError
 
-__all__ = ["STDIN", "Compression", "Engine", "Format", "OnBadRow", "ScoreOptions", "format_of"]
+__all__ = [
+    "OUTPUT_FORMATS",
+    "STDIN",
+    "Compression",
+    "Engine",
+    "Format",
+    "OnBadRow",
+    "ScoreOptions",
+    "format_of",
+    "require_use",
+]
 
-Format = Literal["csv", "tsv", "jsonl", "parquet"]
+Format = Literal["csv", "tsv", "jsonl", "parquet", "txt"]
 Compression = Literal["gzip", "zstd"]
 OnBadRow = Literal["error", "null", "skip"]
 Engine = Literal["local", "ray"]
 
 STDIN: Final = "-"
+
+OUTPUT_FORMATS: Final[tuple[Format, ...]] = ("csv", "tsv", "jsonl", "parquet")
+"""The formats that have columns, for the answers too."""
 
 _FORMATS: Final[dict[str, Format]] = {
     ".csv": "csv",
@@ -22,6 +35,7 @@ _FORMATS: Final[dict[str, Format]] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".parquet": "parquet",
+    ".txt": "txt",
 }
 _COMPRESSIONS: Final[dict[str, Compression]] = {".gz": "gzip", ".zst": "zstd"}
 
@@ -35,6 +49,7 @@ class ScoreOptions:
     columns: tuple[str, ...] | None = None
     input_format: Format | None = None
     output_format: Format | None = None
+    quoted_tsv: bool = False
     on_bad_row: OnBadRow = "error"
     device: str = "auto"
     precision: str = "auto"
@@ -49,7 +64,7 @@ class ScoreOptions:
     def __post_init__(self) -> None:
         for name, value, choices in (
             ("input_format", self.input_format, (None, *get_args(Format))),
-            ("output_format", self.output_format, (None, *get_args(Format))),
+            ("output_format", self.output_format, (None, *OUTPUT_FORMATS)),
             ("on_bad_row", self.on_bad_row, get_args(OnBadRow)),
             ("engine", self.engine, get_args(Engine)),
         ):
@@ -73,10 +88,16 @@ class ScoreOptions:
 
 
 def format_of(name: str) -> tuple[Format | None, Compression | None]:
-    """The format and the compression that a file's name tells; None where it tells none."""
+    """The format and the compression that a file's name tells, each None where it tells none."""
     stem, _, last = name.lower().rpartition(".")
     compression = _COMPRESSIONS.get(f".{last}")
     if compression is not None:
         last = stem.rpartition(".")[2]
     found = _FORMATS.get(f".{last}")
-    return (found, None) if found == "parquet" else (found, compression if found else None)
+    return found, None if found == "parquet" else compression
+
+
+def require_use(source: Format, output: Format, options: ScoreOptions) -> None:
+    """Raise ConfigError when quoted TSV is asked for, and neither format is TSV."""
+    if options.quoted_tsv and "tsv" not in (source, output):
+        raise ConfigError(f"--quoted-tsv (quoted_tsv=) is for TSV; the input is {source}, the output {output}")

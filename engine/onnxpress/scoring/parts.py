@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import zlib
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 import msgspec
@@ -14,16 +14,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from onnxpress.predictions import activate
 from onnxpress.scoring.columns import answer_fields, answer_values
 from onnxpress.scoring.journal import PartRecord, WrittenFile, sync_folder
+from onnxpress.scoring.names import printable
 from onnxpress.scoring.options import Compression, Format
+from onnxpress.scoring.placing import checksum
 from onnxpress.scoring.plan import Plan
-from onnxpress.scoring.rows import PartEnd, Unscored
+from onnxpress.scoring.rows import Carried, PartEnd, Unscored
 from onnxpress.scoring.sink import json_objects, open_sink
 
-__all__ = ["PartWriter", "checksum", "part_is_there"]
-
-_BLOCK: Final = 2**20
+__all__ = ["PartWriter", "part_is_there"]
 
 
 class PartWriter:
@@ -34,11 +35,12 @@ class PartWriter:
         self._path = plan.parts / f"part-{part:06}{_suffix(plan.format, plan.compression)}"
         self._rejects_path = plan.rejects / f"part-{part:06}.jsonl"
         self._temporary = _temporary_name(self._path)
-        self._rejects: list[bytes] = []
-        self._rows = self._scored = 0
+        self._temporary_rejects = _temporary_name(self._rejects_path)
+        self._rows = self._scored = self._lines = 0
         self._labels = np.zeros(len(plan.manifest.labels), dtype=np.int64)
         self._stack = ExitStack()
         self._file: BinaryIO = self._stack.enter_context(self._temporary.open("wb"))
+        self._rejects: BinaryIO = self._stack.enter_context(self._temporary_rejects.open("wb"))
         schema = None if plan.source.layout.schema is None else plan.source.layout.arrow()
         self._write = self._stack.enter_context(
             open_sink(
@@ -48,34 +50,36 @@ class PartWriter:
                 schema,
                 answer_fields(plan.columns),
                 header=plan.is_folder or part == 0,
+                quoted_tsv=plan.source.quoted_tsv,
             )
         )
 
-    def write(self, rows: Unscored, scores: NDArray[np.float32]) -> None:
-        """Add a chunk and the scores of its kept rows, [kept, labels]."""
+    def write(self, rows: Unscored, logits: NDArray[np.float32]) -> None:
+        """Add a chunk and the logits of its kept rows, [kept, labels]."""
         total = len(rows.chunk.texts)
         places: list[int | None] = [None] * total
         for place, row in enumerate(rows.kept):
             places[row] = place
         carried = rows.chunk.carried
         if self._plan.on_bad_row == "skip" and rows.problems:
-            is_batch = isinstance(carried, pa.RecordBatch)
-            carried = carried.take(pa.array(rows.kept, pa.int64())) if is_batch else [carried[row] for row in rows.kept]
+            carried = _chosen(carried, rows.kept)
             places = list(range(len(rows.kept)))
-        self._write(carried, answer_values(scores, self._plan.columns, self._plan.manifest, places))
+        self._write(carried, answer_values(logits, self._plan.columns, self._plan.manifest, places))
         self._rows += total
         self._scored += len(rows.kept)
-        self._labels += np.bincount(scores.argmax(axis=-1), minlength=len(self._labels))
-        self._rejects += [self._rejected(rows, row) for row in sorted(rows.problems)]
+        self._lines += rows.chunk.lines
+        best = activate(logits, self._plan.manifest.activation).argmax(axis=-1)
+        self._labels += np.bincount(best, minlength=len(self._labels))
+        self._rejects.writelines(self._rejected(rows, row) for row in sorted(rows.problems))
 
     def commit(self, end: PartEnd) -> PartRecord:
         """Put the part on the disk under its name."""
         self._stack.close()
         rejects = None
-        if self._rejects:
-            temporary = _temporary_name(self._rejects_path)
-            temporary.write_bytes(b"".join(self._rejects))
-            rejects = _publish(temporary, self._rejects_path)
+        if self._rows > self._scored:
+            rejects = _publish(self._temporary_rejects, self._rejects_path)
+        else:
+            self._temporary_rejects.unlink()
         counts = {} if self._plan.manifest.activation == "identity" else enumerate(self._labels.tolist())
         return PartRecord(
             part=self._part,
@@ -84,6 +88,7 @@ class PartWriter:
             rows=self._rows,
             scored=self._scored,
             rejected=self._rows - self._scored,
+            lines=self._lines,
             labels={index: count for index, count in dict(counts).items() if count},
             file=_publish(self._temporary, self._path),
             rejects=rejects,
@@ -94,11 +99,12 @@ class PartWriter:
         with suppress(OSError, pa.ArrowException):  # a full disk has been told already
             self._stack.close()
         self._temporary.unlink(missing_ok=True)
+        self._temporary_rejects.unlink(missing_ok=True)
 
     def _rejected(self, rows: Unscored, row: int) -> bytes:
         problem, start = rows.problems[row], rows.chunk.start
         told: dict[str, Any] = {
-            "file": self._plan.source.files[start.file].name,
+            "file": printable(self._plan.source.files[start.file].name),
             "row": start.row + row + 1,
             "reason": problem.reason,
         }
@@ -109,6 +115,20 @@ class PartWriter:
             is_batch = isinstance(carried, pa.RecordBatch)
             told["values"] = msgspec.Raw(json_objects(carried.slice(row, 1))[0] if is_batch else carried[row])
         return msgspec.json.encode(told) + b"\n"
+
+
+def _chosen(carried: Carried, kept: Sequence[int]) -> Carried:
+    """The rows at the places `kept`, in order."""
+    if not isinstance(carried, pa.RecordBatch):
+        return [carried[row] for row in kept]
+    # runs of rows are joined, since Arrow's own taking knows neither views nor lists of these
+    breaks = [place for place in range(1, len(kept)) if kept[place] != kept[place - 1] + 1]
+    bounds = list(zip([0, *breaks], [*breaks, len(kept)], strict=True)) if kept else []
+    runs = [carried.slice(kept[begin], end - begin) for begin, end in bounds] or [carried.slice(0, 0)]
+    return pa.RecordBatch.from_arrays(
+        [pa.concat_arrays([run.column(index) for run in runs]) for index in range(carried.num_columns)],
+        schema=carried.schema,
+    )
 
 
 def _suffix(kind: Format, compression: Compression | None) -> str:
@@ -124,16 +144,6 @@ def part_is_there(plan: Plan, record: PartRecord) -> bool:
         if not path.is_file() or path.stat().st_size != file.bytes:
             return False
     return True
-
-
-def checksum(path: Path) -> WrittenFile:
-    """What the file at `path` is."""
-    found, size = 0, 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            found = zlib.crc32(block, found)
-            size += len(block)
-    return WrittenFile(name=path.name, bytes=size, crc32=found)
 
 
 def _temporary_name(path: Path) -> Path:

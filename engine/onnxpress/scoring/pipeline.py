@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from onnxpress.classifier import Classifier
 from onnxpress.encoder import Text
-from onnxpress.errors import BadRowError, TextEncodingError, TextError, TextTooLongError, TextTypeError
+from onnxpress.errors import BadRowError, NoTokensError, TextEncodingError, TextError, TextTooLongError, TextTypeError
 from onnxpress.scoring.channel import AbandonedError, Channel
 from onnxpress.scoring.journal import PartRecord
 from onnxpress.scoring.parts import PartWriter
+from onnxpress.scoring.plain_tsv import unwritable_rows
 from onnxpress.scoring.plan import PART_ROWS, Plan
 from onnxpress.scoring.rows import Chunk, PartEnd, Position, Problem, Unscored
 
@@ -116,7 +117,7 @@ def score_items(
     reader.start()
     writer.start()
     try:
-        with closing(_classify(classifier, whole_parts())) as answers:
+        with closing(_classify(plan, classifier, whole_parts())) as answers:
             for answer in answers:
                 scored.put(answer)
         scored.close()
@@ -134,7 +135,7 @@ def score_items(
 
 
 def _parts_from(plan: Plan, classifier: Classifier, part: int, start: Position) -> Iterator[Item]:
-    """Parts of at least PART_ROWS rows, whole chunks each: their bounds depend on the rows alone.
+    """Parts of at least PART_ROWS rows, whole cells of chunks each: their bounds depend on the rows alone.
 
     An input without rows has one empty part.
     """
@@ -142,7 +143,7 @@ def _parts_from(plan: Plan, classifier: Classifier, part: int, start: Position) 
     for chunk in plan.source.chunks(start):
         yield _checked(plan, classifier, part, chunk)
         rows, end = rows + len(chunk.texts), chunk.end
-        if rows >= PART_ROWS:
+        if rows >= PART_ROWS and chunk.ends_cell:
             yield PartEnd(part, start, end)
             part, start, rows = part + 1, end, 0
     if rows or part == 0:
@@ -153,12 +154,22 @@ def _checked(plan: Plan, classifier: Classifier, part: int, chunk: Chunk) -> Uns
     present = [(row, text) for row, text in enumerate(chunk.texts) if text is not None]
     problems = dict(chunk.problems)
     for error in classifier.rejected([text for _, text in present]):
-        problems[present[error.index][0]] = Problem(_reason(error))
+        problems.setdefault(present[error.index][0], Problem(_reason(error)))
+    if plan.format == "tsv" and not plan.source.quoted_tsv:
+        for row, name in unwritable_rows(chunk.carried):
+            problems.setdefault(
+                row, Problem(f"has a tab or a line break in {name!r}, for which TSV needs --quoted-tsv")
+            )
+    return _kept(plan, part, chunk, problems)
+
+
+def _kept(plan: Plan, part: int, chunk: Chunk, problems: dict[int, Problem]) -> Unscored:
+    """The chunk with the rows that have no problem; with on_bad_row="error" there must be none."""
     if problems and plan.on_bad_row == "error":
         row = min(problems)
         name = plan.source.files[chunk.start.file].name
         raise BadRowError(name, chunk.start.row + row + 1, problems[row].reason)
-    kept = [(row, text) for row, text in present if row not in problems]
+    kept = [(row, text) for row, text in enumerate(chunk.texts) if text is not None and row not in problems]
     return Unscored(part, chunk, [row for row, _ in kept], [text for _, text in kept], problems)
 
 
@@ -169,7 +180,9 @@ def _reason(error: TextError) -> str:
         return f"holds the lone surrogate U+{error.code_point:04X} at character {error.position}"
     if isinstance(error, TextTypeError):
         return f"holds no text but what is {error.found}"
-    return str(error)
+    if isinstance(error, NoTokensError):
+        return "becomes no tokens"
+    return error.problem
 
 
 def _feed(items: Iterable[Item], read: Channel[Item]) -> None:
@@ -183,12 +196,17 @@ def _feed(items: Iterable[Item], read: Channel[Item]) -> None:
         read.close(error)
 
 
-def _classify(classifier: Classifier, items: Iterable[Item]) -> Generator[Scored, None, None]:
-    """The items, chunks with their scores. The classifier takes a chunk before it answers the one before."""
+def _classify(plan: Plan, classifier: Classifier, items: Iterable[Item]) -> Generator[Scored, None, None]:
+    """The items, chunks with their logits. The classifier takes a chunk before it answers the one before.
+
+    A text that proves bad once it is tokenized makes its row bad; its chunk and those begun behind it are run again.
+    """
+    remaining = iter(items)
     waiting: deque[Item] = deque()
+    again: deque[Item] = deque()
 
     def texts() -> Iterator[Sequence[Text]]:
-        for item in items:
+        while (item := again.popleft() if again else next(remaining, None)) is not None:
             waiting.append(item)
             if isinstance(item, Unscored):
                 yield item.texts
@@ -197,11 +215,42 @@ def _classify(classifier: Classifier, items: Iterable[Item]) -> Generator[Scored
         while waiting and isinstance(waiting[0], PartEnd):
             yield cast("PartEnd", waiting.popleft())
 
-    for scores in classifier.stream_probabilities(texts()):
-        yield from ends()
-        yield cast("Unscored", waiting.popleft()), scores
-        yield from ends()
-    yield from ends()
+    while True:
+        try:
+            for logits in classifier.stream_logits(texts()):
+                yield from ends()
+                yield cast("Unscored", waiting.popleft()), logits
+                yield from ends()
+        except TextError as error:
+            if isinstance(error, RuntimeError):  # of a run, whatever its texts are
+                raise
+            yield from ends()
+            first = _without_bad(plan, classifier, cast("Unscored", waiting.popleft()), error)
+            again.extendleft(reversed([first, *waiting]))
+            waiting.clear()
+        else:
+            yield from ends()
+            return
+
+
+def _without_bad(plan: Plan, classifier: Classifier, rows: Unscored, error: TextError) -> Unscored:
+    """The chunk without the text that `error` tells of, and without all others of which tokenizing tells the same."""
+    found = _untokenizable(classifier, rows.texts, 0) | {error.index: error}
+    problems = {rows.kept[index]: Problem(_reason(bad)) for index, bad in found.items()}
+    return _kept(plan, rows.part, rows.chunk, rows.problems | problems)
+
+
+def _untokenizable(classifier: Classifier, texts: Sequence[Text], before: int) -> dict[int, TextError]:
+    """Why each of `texts` that cannot be tokenized cannot, by its index behind `before`: found by halving."""
+    try:
+        classifier.encode(texts)
+    except TextError as error:
+        if len(texts) == 1:
+            return {before: error}
+        half = len(texts) // 2
+        left = _untokenizable(classifier, texts[:half], before)
+        return left | _untokenizable(classifier, texts[half:], before + half)
+    return {}
 
 
 def _write_parts(
@@ -218,9 +267,9 @@ def _write_parts(
                 on_part(writer.commit(item))
                 writer = None
             else:
-                rows, scores = item
+                rows, logits = item
                 writer = writer or PartWriter(plan, rows.part)
-                writer.write(rows, scores)
+                writer.write(rows, logits)
                 on_rows(len(rows.chunk.texts), rows.chunk.share)
     except BaseException:
         if writer is not None:

@@ -37,7 +37,7 @@ class Problem:
     raw: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """Consecutive rows of one file, classified together.
 
@@ -47,6 +47,8 @@ class Chunk:
         carried: The rows.
         problems: What was found wrong while reading, by index into the rows.
         share: Share of the whole input that is read after them; None where its size is not known.
+        lines: Lines that they are made of; their number where the format has no lines.
+        ends_cell: Whether a part may end behind them.
     """
 
     start: Position
@@ -55,6 +57,8 @@ class Chunk:
     carried: Carried
     problems: dict[int, Problem]
     share: float | None
+    lines: int
+    ends_cell: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO, Final, Literal, TypeAlias
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
 from onnxpress.scoring.options import Compression, Format
+from onnxpress.scoring.plain_tsv import is_unwritable
 from onnxpress.scoring.rows import Carried
+from onnxpress.scoring.sizes import row_sizes
+from onnxpress.scoring.values import csv_texts, encode_json, json_values, unique_names
 
-__all__ = ["PARQUET_COMPRESSION", "Write", "json_objects", "open_sink"]
+__all__ = ["GROUP_BYTES", "PARQUET_COMPRESSION", "Write", "json_objects", "open_sink"]
 
 PARQUET_COMPRESSION: Final = "zstd"
-
+GROUP_BYTES: Final = 16 * 2**20
+"""Bytes of rows that are held for a row group of a part."""
 
 Write: TypeAlias = Callable[[Carried, Sequence[pa.Array]], None]
 """Writes rows and their answers, an array for each answer column."""
@@ -34,6 +37,7 @@ def open_sink(
     answers: Sequence[pa.Field],
     *,
     header: bool,
+    quoted_tsv: bool,
 ) -> Iterator[Write]:
     """Write to `file`, which is whole once this is left.
 
@@ -44,6 +48,7 @@ def open_sink(
         schema: Types of the carried columns; None where they are JSON objects.
         answers: Types of the answer columns.
         header: Whether CSV begins with the names.
+        quoted_tsv: Whether TSV quotes as CSV does; without, a value that TSV cannot hold is left empty.
     """
     with ExitStack() as stack:
         if compression is not None:
@@ -55,53 +60,43 @@ def open_sink(
         elif kind == "jsonl":
             yield _jsonl(stream, schema, [field.name for field in answers])
         else:
-            yield _csv(stream, "\t" if kind == "tsv" else ",", [*schema.names, *(f.name for f in answers)], header)
-
-
-def _unique_names(names: Iterable[str]) -> list[str]:
-    """`names`, where the second of the same name gets the first free suffix of _1, _2, …: for JSON objects."""
-    wanted = list(names)
-    used: set[str] = set()
-    found = []
-    for name in wanted:
-        free, suffix = name, 0
-        while free in used or (suffix and free in wanted):
-            suffix += 1
-            free = f"{name}_{suffix}"
-        used.add(free)
-        found.append(free)
-    return found
-
-
-def _json_tokens(column: pa.Array) -> list[bytes]:
-    """Each value as JSON; a float is written as short as it reads back, null where it is not finite."""
-    if pa.types.is_floating(column.type):
-        finite = np.isfinite(column.to_numpy(zero_copy_only=False))
-        texts = column.cast(pa.string()).to_pylist()
-        return [text.encode() if ok else b"null" for text, ok in zip(texts, finite.tolist(), strict=True)]
-    return [msgspec.json.encode(value) for value in column.to_pylist()]
+            names = [*schema.names, *(field.name for field in answers)]
+            lines = _plain_tsv if kind == "tsv" and not quoted_tsv else _quoting("\t" if kind == "tsv" else ",")
+            yield _table(stream, lines, names if header else None)
 
 
 def json_objects(batch: pa.RecordBatch) -> list[bytes]:
     """Each row as a JSON object. Bytes that are no UTF-8 become U+FFFD; columns of one name get suffixes."""
-    names = _unique_names(batch.schema.names)
+    names = unique_names(batch.schema.names)
     if not names:
         return [b"{}"] * batch.num_rows
-    rows = zip(*map(_python_values, batch.columns), strict=True)
-    return [_encode(dict(zip(names, row, strict=True))) for row in rows]
+    rows = zip(*map(json_values, batch.columns), strict=True)
+    return [encode_json(dict(zip(names, row, strict=True))) for row in rows]
 
 
 @contextmanager
 def _parquet(stream: BinaryIO, carried_schema: pa.Schema, answer_fields: Sequence[pa.Field]) -> Iterator[Write]:
     schema = pa.schema([*carried_schema, *answer_fields], metadata=carried_schema.metadata)
-    batches: list[pa.RecordBatch] = []
+    held: list[pa.RecordBatch] = []
+    size = 0
+
+    def flush() -> None:
+        nonlocal size
+        writer.write_table(pa.Table.from_batches(held, schema))
+        held.clear()
+        size = 0
 
     def write(carried: Carried, answers: Sequence[pa.Array]) -> None:
-        batches.append(pa.RecordBatch.from_arrays([*carried.columns, *answers], schema=schema))
+        nonlocal size
+        held.append(pa.RecordBatch.from_arrays([*carried.columns, *answers], schema=schema))
+        size += int(row_sizes(held[-1]).sum())
+        if size >= GROUP_BYTES:
+            flush()
 
     with parquet.ParquetWriter(stream, schema, compression=PARQUET_COMPRESSION) as writer:
         yield write
-        writer.write_table(pa.Table.from_batches(batches, schema))
+        if held:
+            flush()
 
 
 def _jsonl(stream: BinaryIO, schema: pa.Schema | None, names: Sequence[str]) -> Write:
@@ -109,7 +104,10 @@ def _jsonl(stream: BinaryIO, schema: pa.Schema | None, names: Sequence[str]) -> 
 
     def write(carried: Carried, answers: Sequence[pa.Array]) -> None:
         objects: list[bytes] = carried if schema is None else json_objects(carried)
-        tokens = [[key + token for token in _json_tokens(column)] for key, column in zip(keys, answers, strict=True)]
+        tokens = [
+            [key + encode_json(value) for value in json_values(column)]
+            for key, column in zip(keys, answers, strict=True)
+        ]
         for line, *members in zip(objects, *tokens, strict=True):
             body = line[:-1].rstrip()
             comma = b"" if body == b"{" or not members else b","
@@ -118,66 +116,34 @@ def _jsonl(stream: BinaryIO, schema: pa.Schema | None, names: Sequence[str]) -> 
     return write
 
 
-def _csv(stream: BinaryIO, delimiter: str, names: Sequence[str], header: bool) -> Write:
-    def lines(rows: Sequence[Sequence[str | None]], quoting: Literal[0, 1]) -> str:
+_Lines: TypeAlias = Callable[[Sequence[Sequence[str | None]]], str]
+"""Rows of fields as lines."""
+
+
+def _table(stream: BinaryIO, lines: _Lines, names: Sequence[str] | None) -> Write:
+    def write(carried: Carried, answers: Sequence[pa.Array]) -> None:
+        stream.write(lines(list(zip(*map(csv_texts, [*carried.columns, *answers]), strict=True))).encode("utf-8"))
+
+    if names is not None:
+        stream.write(lines([names]).encode("utf-8"))
+    return write
+
+
+def _quoting(delimiter: str) -> _Lines:
+    def written(rows: Sequence[Sequence[str | None]], quoting: Literal[0, 1]) -> str:
         text = io.StringIO(newline="")
         csv.writer(text, delimiter=delimiter, lineterminator="\n", quoting=quoting).writerows(rows)
         return text.getvalue()
 
-    def put(rows: Sequence[Sequence[str | None]]) -> None:
-        text = lines(rows, csv.QUOTE_MINIMAL)
-        if "\r" in text:  # which Python before 3.13 leaves without quotes
-            text = lines(rows, csv.QUOTE_ALL)
-        stream.write(text.encode("utf-8"))
+    def lines(rows: Sequence[Sequence[str | None]]) -> str:
+        text = written(rows, csv.QUOTE_MINIMAL)
+        # which Python before 3.13 leaves without quotes
+        return written(rows, csv.QUOTE_ALL) if "\r" in text else text
 
-    def write(carried: Carried, answers: Sequence[pa.Array]) -> None:
-        put(list(zip(*map(_csv_values, [*carried.columns, *answers]), strict=True)))
-
-    if header:
-        put([names])
-    return write
+    return lines
 
 
-def _csv_values(column: pa.Array) -> list[str | None]:
-    if not pa.types.is_nested(column.type) and not pa.types.is_binary(column.type):
-        try:
-            texts: list[str | None] = column.cast(pa.string()).to_pylist()
-            return texts
-        except (pa.ArrowException, UnicodeDecodeError):  # no words for this type, or no text
-            pass
-    return [None if value is None else _json_text(value) for value in _python_values(column)]
-
-
-def _json_text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    encoded = _encode(value).decode()
-    return encoded[1:-1] if isinstance(value, bytes) else encoded
-
-
-def _encode(value: object) -> bytes:
-    return msgspec.json.encode(value, enc_hook=str)
-
-
-def _python_values(column: pa.Array) -> list[object]:
-    if (kind := _without_nanoseconds(column.type)) != column.type:  # which Python's own types do not count
-        column = column.cast(kind)
-    try:
-        return list(column.to_pylist())
-    except UnicodeDecodeError:
-        return [
-            value if value is None else value.decode("utf-8", "replace")
-            for value in column.cast(pa.large_binary()).to_pylist()
-        ]
-
-
-def _without_nanoseconds(kind: pa.DataType) -> pa.DataType:
-    """`kind` with text in place of times that count nanoseconds, at any depth of structs and lists."""
-    is_time = pa.types.is_timestamp(kind) or pa.types.is_time64(kind) or pa.types.is_duration(kind)
-    if is_time and kind.unit == "ns":
-        return pa.string()
-    if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(_without_nanoseconds(field.type)) for field in kind])
-    if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(_without_nanoseconds(kind.value_type)))
-    return kind
+def _plain_tsv(rows: Sequence[Sequence[str | None]]) -> str:
+    return "".join(
+        "\t".join("" if value is None or is_unwritable(value) else value for value in row) + "\n" for row in rows
+    )

@@ -30,6 +30,8 @@ class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
         scored: Rows that were classified.
         rejected: Rows that could not be.
         rejected_file: Where those are kept with the reason; None where there were none.
+        lines: Lines of the input that the rows are made of, without headers and without blank lines that are no rows:
+            more than rows where fields hold line breaks; None for Parquet, which has none.
         labels: How often each label was the best; empty for a regression.
         columns: The name that each answer column has in the output, by what it holds.
         parts: Parts that were committed.
@@ -43,6 +45,7 @@ class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
     scored: int
     rejected: int
     rejected_file: str | None
+    lines: int | None
     labels: dict[str, int]
     columns: dict[str, str]
     parts: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Final, overload
 
@@ -11,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.classifier import Classifier
-from onnxpress.encoder import Text
-from onnxpress.errors import DeadlineExceededError
+from onnxpress.ending import native
+from onnxpress.errors import ClosedError, DeadlineExceededError
 from onnxpress.predictions import Prediction, require_top_k
-from onnxpress.serving.batcher import QueueLimits
 from onnxpress.serving.metrics import ServiceMetrics
+from onnxpress.serving.request import QueueLimits, Request
 from onnxpress.serving.service import Service, WhenFull
+from onnxpress.texts import LoneText, Text, as_several, is_lone
 
 __all__ = ["AsyncClassifier"]
 
@@ -29,7 +31,8 @@ class AsyncClassifier:
     async with onnxpress.AsyncClassifier(classifier) as service:
         prediction = await service.classify("great film")
 
-    Use it in an `async with`, or close it. The classifier is not closed with it, and may serve others at once.
+    Use it in an `async with`, or close it. The classifier is not closed with it, and may serve others at once. It takes
+    no thread of the event loop's executor, whose other work might keep an answer waiting.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class AsyncClassifier:
         *,
         max_requests: int = 1_024,
         max_tokens: int = 65_536,
+        max_callers: int = 4_096,
         max_delay_ms: float = 0.0,
         when_full: WhenFull = "raise",
     ) -> None:
@@ -45,8 +49,9 @@ class AsyncClassifier:
 
         Args:
             classifier: What answers.
-            max_requests: Requests that may wait.
+            max_requests: Requests that may wait; each text of a call is one.
             max_tokens: Tokens of these together; a longer text is taken when nothing else waits.
+            max_callers: Requests that may be in line for room, where `when_full` is "wait".
             max_delay_ms: How long a request may wait for others to join its batch while nothing runs.
             when_full: What a request meets where no more may wait: "raise" raises OverloadedError at once, "wait" lets
                 the caller wait for room, and then for the answer.
@@ -54,41 +59,99 @@ class AsyncClassifier:
         Raises:
             ConfigError: A setting is outside its range.
         """
-        limits = QueueLimits(max_requests=max_requests, max_tokens=max_tokens, max_delay=max_delay_ms / 1_000)
+        limits = QueueLimits(
+            max_requests=max_requests, max_tokens=max_tokens, max_callers=max_callers, max_delay=max_delay_ms / 1_000
+        )
         self._service = Service(classifier, limits, when_full)
+        self._tokenizing = ThreadPoolExecutor(self._service.workers, "onnxpress-tokenizing")
 
+    # As in `Classifier`: a str is a Sequence[str] to a type checker; at run time the first two overloads win.
     @overload
-    async def classify(self, text: Text, *, top_k: None = None, timeout: float | None = None) -> Prediction: ...
+    async def classify(self, texts: LoneText, *, top_k: None = None, timeout: float | None = None) -> Prediction: ...  # type: ignore[overload-overlap]
     @overload
-    async def classify(self, text: Text, *, top_k: int, timeout: float | None = None) -> list[Prediction]: ...
+    async def classify(self, texts: LoneText, *, top_k: int, timeout: float | None = None) -> list[Prediction]: ...  # type: ignore[overload-overlap]
+    @overload
+    async def classify(
+        self, texts: Sequence[Text], *, top_k: None = None, timeout: float | None = None
+    ) -> list[Prediction]: ...
+    @overload
+    async def classify(
+        self, texts: Sequence[Text], *, top_k: int, timeout: float | None = None
+    ) -> list[list[Prediction]]: ...
 
     async def classify(
-        self, text: Text, *, top_k: int | None = None, timeout: float | None = None
-    ) -> Prediction | list[Prediction]:
-        """Classify one text, or a pair. Cancelling the call takes the request out of the queue.
+        self, texts: LoneText | Sequence[Text], *, top_k: int | None = None, timeout: float | None = None
+    ) -> Prediction | list[Prediction] | list[list[Prediction]]:
+        """Classify a text, a pair, or several of these. Cancelling the call takes its requests out of the queue.
 
         Args:
-            text: What to classify.
+            texts: What to classify, as `Classifier.__call__` takes it.
             top_k: None for the best label alone, or how many labels to return, best first.
-            timeout: Seconds within which an answer is of use; None for no limit. What waits longer is not run.
+            timeout: Seconds, from the call, within which an answer is of use; None for no limit. What waits longer is
+                not run.
 
         Raises:
-            TextError: The text cannot be classified.
-            OverloadedError: Too much waits, and `when_full` is "raise".
+            TextError: A text cannot be classified; none is.
+            OverloadedError: Too much waits, and `when_full` is "raise", or too many callers wait for room.
             DeadlineExceededError: There was no answer in time.
             ClosedError: The service is closed, or was before it came to this request.
         """
         require_top_k(top_k)
-        logits = await self._logits(text, timeout)
-        return self._service.best(logits) if top_k is None else self._service.top(logits, top_k)
+        found = self._service.predictions(await self.logits(texts, timeout=timeout), top_k)
+        return found[0] if is_lone(texts) else found
+
+    @overload
+    async def accepted(self, texts: LoneText, *, timeout: float | None = None) -> list[Prediction]: ...  # type: ignore[overload-overlap]
+    @overload
+    async def accepted(self, texts: Sequence[Text], *, timeout: float | None = None) -> list[list[Prediction]]: ...
+
+    async def accepted(
+        self, texts: LoneText | Sequence[Text], *, timeout: float | None = None
+    ) -> list[Prediction] | list[list[Prediction]]:
+        """The labels of a text, a pair, or several, that reach their thresholds, as `Classifier.accepted` has them.
+
+        Raises as `classify` does.
+
+        Raises:
+            ConfigError: The model is a regression, which has no labels to accept.
+        """
+        self._service.require_accepting()
+        found = self._service.accepted(await self.logits(texts, timeout=timeout))
+        return found[0] if is_lone(texts) else found
+
+    async def logits(self, texts: LoneText | Sequence[Text], *, timeout: float | None = None) -> NDArray[np.float32]:
+        """Raw scores, float32 [texts, labels], of a text (one row), a pair, or several. Raises as `classify` does."""
+        several = as_several(texts)
+        try:
+            requests = self._service.enter(len(several), timeout)
+            try:
+                async with asyncio.timeout(requests[0].remaining() if requests else None):
+                    return await self._answers(requests, several)
+            finally:
+                for request in requests:
+                    request.future.cancel()
+        except TimeoutError:
+            assert timeout is not None
+            raise DeadlineExceededError(timeout) from None
+        except ClosedError:
+            native.hold_daemon()
+            raise
 
     def metrics(self) -> ServiceMetrics:
         """What was done so far, and what waits."""
         return self._service.metrics()
 
     async def close(self, timeout: float | None = None) -> None:
-        """Take nothing more, answer what waits for at most `timeout` seconds, and fail the rest with ClosedError."""
-        await asyncio.get_running_loop().run_in_executor(None, self._service.close, timeout)
+        """Take nothing more, answer what waits for at most `timeout` seconds, and fail the rest with ClosedError.
+
+        A run that is under way then is waited for.
+        """
+        closing = ThreadPoolExecutor(1, "onnxpress-closing")
+        try:
+            await asyncio.get_running_loop().run_in_executor(closing, self._service.close, timeout)
+        finally:
+            closing.shutdown(wait=False)
+            self._tokenizing.shutdown(wait=False)
 
     async def __aenter__(self) -> AsyncClassifier:
         return self
@@ -98,20 +161,22 @@ class AsyncClassifier:
     ) -> None:
         await self.close()
 
-    async def _logits(self, text: Text, timeout: float | None) -> NDArray[np.float32]:
-        loop = asyncio.get_running_loop()
-        prepare = partial(self._service.request, text, timeout)
-        request = prepare() if _is_short(text) else await loop.run_in_executor(None, prepare)
-        self._service.put(request)
-        answer = asyncio.wrap_future(request.future)
-        if timeout is None:
-            return await answer
-        try:
-            return await asyncio.wait_for(answer, timeout)
-        except asyncio.TimeoutError:
-            raise DeadlineExceededError(timeout) from None
+    async def _answers(self, requests: Sequence[Request], texts: Sequence[Text]) -> NDArray[np.float32]:
+        """Tokenize `texts`, here or in another thread, and wait for their logits."""
+        if sum(map(_characters, texts)) <= _INLINE_CHARACTERS:
+            self._service.queue(requests, texts)
+        else:
+            try:
+                tokenizing = self._tokenizing.submit(self._service.queue, requests, texts)
+            except RuntimeError:  # its threads end with the service, and with the program's main thread
+                raise ClosedError("service") from None
+            await asyncio.wrap_future(tokenizing)
+        return self._service.stacked(
+            await asyncio.gather(*(asyncio.wrap_future(request.future) for request in requests))
+        )
 
 
-def _is_short(text: Text) -> bool:
-    parts: tuple[object, ...] = text if isinstance(text, tuple) else (text,)  # checked later
-    return sum(len(part) for part in parts if isinstance(part, str)) <= _INLINE_CHARACTERS
+def _characters(text: object) -> int:
+    """How long `text` is; what is none is refused later."""
+    parts = text if isinstance(text, tuple) else text.values() if isinstance(text, Mapping) else (text,)
+    return sum(len(part) for part in parts if isinstance(part, str))

@@ -54,8 +54,10 @@ class ServiceMetrics:
     """A service's state at one moment.
 
     Attributes:
-        requests: How many requests ended in each way: "answered", "failed" (a run raised), "refused" (the queue was
-            full), "expired" (not run: their time was over) and "cancelled" (by the caller, before they ran).
+        requests: How many requests ended in each way: "answered", "failed" (a run raised, or the service closed),
+            "refused" (the queue was full), "expired" (their time was over before there was an answer) and "cancelled"
+            (by the caller, before they ran). Each text of a call is one, and ends once; a text that cannot be
+            classified is none.
         waiting: Requests that wait now.
         waiting_tokens: Tokens of those.
         depth: How many requests waited already as each one came.
@@ -91,11 +93,12 @@ class Recorder:
         with self._lock:
             self._requests[outcome] += requests
 
-    def ran(self, seconds: list[float]) -> None:
-        """A batch was answered; `seconds` passed for each of its requests since it came."""
+    def ran(self, seconds: list[float], late: int = 0) -> None:
+        """A batch ran; `seconds` passed for each request since it came, and for `late` others too many."""
         with self._lock:
             self._requests["answered"] += len(seconds)
-            self._batch_size.add(len(seconds))
+            self._requests["expired"] += late
+            self._batch_size.add(len(seconds) + late)
             for value in seconds:
                 self._seconds.add(value)
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+import os
+from collections.abc import Sequence
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.classifier import Classifier
-from onnxpress.encoder import Text
-from onnxpress.errors import ConfigError
+from onnxpress.errors import ConfigError, ForkedError, TextError
 from onnxpress.predictions import Prediction, best_labels, top_labels
-from onnxpress.serving.batcher import Batcher, QueueLimits, Request
+from onnxpress.serving.batcher import Batcher
 from onnxpress.serving.metrics import ServiceMetrics
+from onnxpress.serving.request import QueueLimits, Request
+from onnxpress.texts import Text
 
 __all__ = ["Service", "WhenFull"]
 
 WhenFull = Literal["raise", "wait"]
+
+_LONGEST_CLOSE: Final = 1e9  # seconds
 
 
 class Service:
@@ -29,38 +34,85 @@ class Service:
             raise ConfigError(f"when_full must be {' or '.join(get_args(WhenFull))}, got {when_full!r}")
         self._classifier = classifier
         self._wait = when_full == "wait"
+        self._process = os.getpid()
         self._batcher = Batcher(classifier.mixed(), limits)
 
-    def request(self, text: Text, timeout: float | None) -> Request:
-        """Tokenize `text`, where there is room for a request.
+    def enter(self, texts: int, timeout: float | None) -> list[Request]:
+        """Places for so many texts. Their time runs from now. Each must be `queue`d, or its future cancelled.
 
         Raises:
-            TextError: It cannot be classified.
-            OverloadedError: Too many requests wait, and they may not wait for room.
+            ClosedError: The service is closed.
+            OverloadedError: Too many requests wait, and they may not wait for room, or too many do.
             ConfigError: `timeout` is not above 0.
+            ForkedError: The service was made in another process.
         """
-        if timeout is not None and not timeout > 0:
+        if (here := os.getpid()) != self._process:
+            raise ForkedError(self._process, here)
+        if timeout is not None and not _is_above_0(timeout):
             raise ConfigError(f"timeout must be above 0 s, got {timeout!r}")
-        if not self._wait:
-            self._batcher.refuse_when_full()
-        return Request(self._classifier.encode([text]), math.inf if timeout is None else timeout)
+        requests = [Request(math.inf if timeout is None else timeout) for _ in range(texts)]
+        self._batcher.enter(requests, wait=self._wait)
+        return requests
 
-    def put(self, request: Request) -> None:
-        """Queue `request`. Raises as `Batcher.put` does."""
-        self._batcher.put(request, wait=self._wait)
+    def queue(self, requests: Sequence[Request], texts: Sequence[Text]) -> None:
+        """Tokenize `texts`, one for each of `requests`, which entered, and queue these.
 
-    def best(self, logits: NDArray[np.float32]) -> Prediction:
-        """The best label, of float32 [labels]."""
-        return best_labels(self._classifier.scores(logits[None]), self._classifier.labels)[0]
+        Raises:
+            TextError: A text cannot be classified; none is.
+            OverloadedError: Too many tokens wait, and they may not wait for room.
+        """
+        try:
+            for index, (request, text) in enumerate(zip(requests, texts, strict=True)):
+                if request.future.done():  # nobody waits for it any more
+                    continue
+                try:
+                    request.rows = self._classifier.encode([text])
+                except TextError as error:
+                    raise error.moved(index) from None
+        except BaseException as error:
+            self._batcher.withdraw(requests, error)
+            raise
+        self._batcher.put(requests, wait=self._wait)
 
-    def top(self, logits: NDArray[np.float32], top_k: int) -> list[Prediction]:
-        """The `top_k` best labels, of float32 [labels]."""
-        return top_labels(self._classifier.scores(logits[None]), self._classifier.labels, top_k)[0]
+    def predictions(self, logits: NDArray[np.float32], top_k: int | None) -> list[Prediction] | list[list[Prediction]]:
+        """The best label of each row, or the `top_k` best, of float32 [texts, labels]."""
+        scores, labels = self._classifier.scores(logits), self._classifier.labels
+        return best_labels(scores, labels) if top_k is None else top_labels(scores, labels, top_k)
+
+    def require_accepting(self) -> None:
+        """Raise ConfigError where the model is a regression."""
+        self._classifier.require_accepting()
+
+    def accepted(self, logits: NDArray[np.float32]) -> list[list[Prediction]]:
+        """The labels of each row that reach their thresholds, of float32 [texts, labels]."""
+        return self._classifier.accept(self._classifier.scores(logits))
+
+    def stacked(self, rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Logits of several texts, or of none: float32 [texts, labels]."""
+        return np.stack(rows) if rows else np.empty((0, len(self._classifier.labels)), dtype=np.float32)
 
     def metrics(self) -> ServiceMetrics:
         """The state now."""
         return self._batcher.metrics()
 
+    @property
+    def workers(self) -> int:
+        """Batches that run at once."""
+        return self._classifier.workers
+
     def close(self, timeout: float | None) -> None:
-        """Answer what waits for at most `timeout` seconds, fail the rest, and stop."""
-        self._batcher.close(timeout)
+        """Answer what waits for at most `timeout` seconds, fail the rest, and stop.
+
+        In a process that was forked from the service's it does nothing: nothing of it runs there.
+
+        Raises:
+            ConfigError: `timeout` is below 0.
+        """
+        if timeout is not None and not (timeout == 0 or _is_above_0(timeout)):
+            raise ConfigError(f"timeout must be 0 s or more, got {timeout!r}")
+        if os.getpid() == self._process:
+            self._batcher.close(None if timeout is None or timeout > _LONGEST_CLOSE else timeout)
+
+
+def _is_above_0(seconds: object) -> bool:
+    return isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0

@@ -7,10 +7,11 @@ from typing import Final
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from onnxpress_export.passes._graph import add_initializer, add_node, constant, is_op
-from onnxpress_export.precision.products import Source, biased
+from onnxpress_export.precision.products import Source, biased, content_key, matrix, product_nodes, stored_weight
 from onnxpress_export.precision.recipe import FINE_STEPS, MOST_OUTLIERS, Recipe
 
 __all__ = ["halve_weights", "quantize_embeddings", "quantize_products"]
@@ -27,18 +28,20 @@ def quantize_products(model: ir.Model, sources: Mapping[str, Source], recipes: M
 
     One QuantizeLinear a source, with a constant scale, then one MatMulIntegerToFloat a product, which adds the bias.
     A divisor goes into the carrier's outputs, or into a multiplication before the QuantizeLinear. Outliers are picked
-    by one Gather a source, for a small MatMul a product.
+    by one Gather a source, for a small MatMul a product. Weights that several products share are stored once.
     """
     graph, replaced = model.graph, 0
-    matmuls = {node.outputs[0].name: node for node in graph if is_op(node, "MatMul")}
+    nodes = product_nodes(graph)
     carried = {
         source.carrier: recipe.divisor
         for name, recipe in recipes.items()
         if (source := sources[name]).carrier is not None and recipe.divisor is not None
     }
+    quantized = {product.name for name in recipes for product in sources[name].products}
+    stored: dict[str, ir.Value] = {}
     for name, recipe in recipes.items():
         source = sources[name]
-        value = matmuls[source.products[0].name].inputs[0]
+        value = nodes[source.products[0].name].inputs[0]
         assert value is not None
         if recipe.divisor is not None and source.carrier is None:
             inverse = add_initializer(graph, f"{name}_inverse", 1 / recipe.divisor)
@@ -50,7 +53,7 @@ def quantize_products(model: ir.Model, sources: Mapping[str, Source], recipes: M
             by = carried.get(product.name, np.float32(1.0))
             parts = {"weight": weight.values, "weight_scale": weight.scales / by, "bias": weight.bias / by}
             values, scales, bias = (
-                add_initializer(graph, f"{product.name}_{part}", content) for part, content in parts.items()
+                _add_once(graph, stored, f"{product.name}_{part}", content) for part, content in parts.items()
             )
             outputs = [
                 _add_product(
@@ -59,9 +62,9 @@ def quantize_products(model: ir.Model, sources: Mapping[str, Source], recipes: M
                 for index, ((integers, scale, zero_point), addend) in enumerate(zip(terms, (bias, None), strict=False))
             ]
             if outliers is not None:
-                exact = add_initializer(graph, f"{product.name}_exact_weight", weight.exact / by)
+                exact = _add_once(graph, stored, f"{product.name}_exact_weight", weight.exact / by)
                 outputs.append(add_node("MatMul", [outliers, exact], f"{product.name}_exact"))
-            end = biased(matmuls[product.name])[0]
+            end = biased(nodes[product.name])[0]
             output = outputs[0]
             for index, term in enumerate(outputs[1:]):
                 output = add_node("Add", [output, term], f"{product.name}_sum_{index}")
@@ -69,8 +72,8 @@ def quantize_products(model: ir.Model, sources: Mapping[str, Source], recipes: M
             end.replace_all_uses_with(output)
             replaced += 1
     for name, divisor in carried.items():
-        if is_op(matmul := matmuls[name], "MatMul") and matmul.graph is not None:
-            _divide_outputs(matmul, divisor)
+        if name not in quantized:
+            _divide_outputs(nodes[name], divisor, stored)
     RemoveUnusedNodesPass()(model)
     model.graph.opset_imports.setdefault(_MICROSOFT, 1)
     graph.sort()
@@ -117,20 +120,27 @@ def halve_weights(model: ir.Model) -> int:
     """Store the weights of the products that stay fp32 as fp16, in place. Returns the number of products.
 
     For size alone: ONNX Runtime casts them back once, when it loads the graph. A half has 11 bits, so this loses an
-    eighth of what int8 loses, or less.
+    eighth of what int8 loses, or less. What several products share is stored once.
     """
     graph, halved = model.graph, 0
-    for node in list(graph):
-        weight = constant(node.inputs[1]) if is_op(node, "MatMul") else None
-        if weight is None or weight.dtype != np.float32 or np.abs(weight).max(initial=0) > np.finfo(np.float16).max:
+    singles: dict[str, ir.Value] = {}
+    products = [(node, stored_weight(node), matrix(node)) for node in product_nodes(graph).values()]
+    for node, held, weight in products:
+        content = constant(held)
+        if held is None or weight is None or content is None:
             continue
-        if len(weight) <= MOST_OUTLIERS:
-            continue  # they are outliers because they weigh most
-        name = f"{node.outputs[0].name}_weight_half"
-        half = add_initializer(graph, name, weight.astype(np.float16))
-        single = add_node("Cast", [half], f"{name}_cast", to=int(ir.DataType.FLOAT))
-        single.type, single.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(weight.shape)
-        node.replace_input_with(1, single)
+        if len(weight) <= MOST_OUTLIERS or biased(node)[0].is_graph_output():
+            continue  # outliers, which weigh most, and the logits themselves
+        if np.abs(weight).max(initial=0) > np.finfo(np.float16).max:
+            continue
+        if (key := content_key(content)) not in singles:
+            half = add_initializer(graph, f"{held.name}_half", content.astype(np.float16))
+            singles[key] = add_node("Cast", [half], f"{held.name}_half_cast", to=int(ir.DataType.FLOAT))
+            singles[key].type, singles[key].shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(content.shape)
+        operand = node.inputs[1]
+        reader, index = (node, 1) if held is operand else (operand.producer() if operand else None, 0)
+        assert reader is not None  # else the Transpose behind which it is stored
+        reader.replace_input_with(index, singles[key])
         halved += 1
     RemoveUnusedNodesPass()(model)
     graph.sort()
@@ -177,15 +187,32 @@ def _add_product(inputs: Sequence[ir.Value | None], name: str) -> ir.Value:
     return node.outputs[0]
 
 
-def _divide_outputs(matmul: ir.Node, divisor: np.ndarray) -> None:
-    graph = matmul.graph
-    assert isinstance(graph, ir.Graph)
-    weight = constant(matmul.inputs[1])
-    assert weight is not None
-    matmul.replace_input_with(1, add_initializer(graph, f"{matmul.outputs[0].name}_divided", weight / divisor))
-    value, bias = biased(matmul)
+def _add_once(graph: ir.Graph, stored: dict[str, ir.Value], name: str, content: NDArray[np.generic]) -> ir.Value:
+    """The initializer of `content`: the one that is `stored` already, or a new one called `name`."""
+    key = content_key(content)
+    if key not in stored:
+        stored[key] = add_initializer(graph, name, content)
+    return stored[key]
+
+
+def _divide_outputs(node: ir.Node, divisor: NDArray[np.float32], stored: dict[str, ir.Value]) -> None:
+    """Divide what the MatMul or Gemm `node` gives with its bias, in its constants."""
+    graph, weight = node.graph, matrix(node)
+    assert isinstance(graph, ir.Graph) and weight is not None
+    value, bias = biased(node)
+    name = node.outputs[0].name
+    node.replace_input_with(1, _add_once(graph, stored, f"{name}_divided", weight / divisor))
+    if is_op(node, "Gemm"):
+        for attribute, plain in (
+            ("transB", ir.AttrInt64("transB", 0)),
+            ("alpha", ir.AttrFloat32("alpha", 1.0)),
+            ("beta", ir.AttrFloat32("beta", 1.0)),
+        ):
+            node.attributes[attribute] = plain
     if bias is not None:
-        add = value.producer()
-        assert add is not None
-        index = next(i for i, operand in enumerate(add.inputs) if operand is not matmul.outputs[0])
-        add.replace_input_with(index, add_initializer(graph, f"{value.name}_divided_bias", bias / divisor))
+        adder = node if value is node.outputs[0] else value.producer()
+        assert adder is not None
+        index = (
+            2 if adder is node else next(i for i, operand in enumerate(adder.inputs) if operand is not node.outputs[0])
+        )
+        adder.replace_input_with(index, _add_once(graph, stored, f"{name}_divided_bias", bias / divisor))

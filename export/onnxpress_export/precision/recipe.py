@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,7 +13,7 @@ from onnxpress_export.precision.activations import Activations
 from onnxpress_export.precision.products import Product, Source
 from onnxpress_export.precision.rounding import inverse_factor, round_weight
 
-__all__ = ["FINE_STEPS", "MOST_OUTLIERS", "QuantizedWeight", "Recipe", "choose_recipe", "finer_recipe", "outside"]
+__all__ = ["FINE_STEPS", "MOST_OUTLIERS", "QuantizedWeight", "Recipe", "choose_recipes", "finer_recipes", "outside"]
 
 FINE_STEPS: Final = 254
 """How much finer the second term's steps are: what the first leaves, half a step either way, fills its range."""
@@ -25,6 +25,8 @@ _STRENGTHS: Final = (0.35, 0.5, 0.65, 0.8)
 _UINT8: Final = 255
 _WORTH_A_NODE: Final = 0.7
 """What takes an operator of its own must bring the error, or the range, below this share of what it is without."""
+
+_TOKENS_TO_CHOOSE_BY: Final = 512
 
 _NONE: Final = np.zeros(0, dtype=np.int64)
 
@@ -81,20 +83,25 @@ def outside(tokens: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
     return beyond
 
 
-def finer_recipe(source: Source, seen: Activations, *, weight_limit: int, outliers: int = 0) -> Recipe:
-    """A recipe of two terms: twice the integer work, next to no error of the value, and so nothing to smooth.
+def finer_recipes(
+    family: Sequence[Source], seen: Mapping[str, Activations], *, weight_limit: int, outliers: int = 0
+) -> dict[str, Recipe]:
+    """Recipes of two terms: twice the integer work, next to no error of the value, and so nothing to smooth.
 
     At most `outliers` channels are kept apart, where that makes the range much smaller: their weights' rounding is
     most of the error that is left.
     """
-    apart = _widest(seen, None, outliers)
-    if _step(_without(seen, apart), None)[0] > _WORTH_A_NODE * _step(seen, None)[0]:
+    pooled = _pooled([seen[source.name] for source in family])
+    apart = _widest(pooled, None, outliers)
+    if _step(_without(pooled, apart), None)[0] > _WORTH_A_NODE * _step(pooled, None)[0]:
         apart = _NONE
-    return _recipe(source, seen, None, apart, weight_limit, terms=2)
+    return _recipes(family, seen, pooled, None, apart, weight_limit, terms=2)
 
 
-def choose_recipe(source: Source, seen: Activations, *, weight_limit: int, outliers: int = 0) -> Recipe:
-    """The recipe of one term with the smallest error on the tokens seen, over strengths of smoothing.
+def choose_recipes(
+    family: Sequence[Source], seen: Mapping[str, Activations], *, weight_limit: int, outliers: int = 0
+) -> dict[str, Recipe]:
+    """Recipes of one term with the smallest error on the tokens seen, over strengths of smoothing.
 
     Smoothing is SmoothQuant's: each channel is divided by `a ** strength / w ** (1 - strength)`, `a` and `w` its
     largest activation and weight (Xiao et al. 2022, equation 4). It is free where a carrier takes it. Ranges are
@@ -104,47 +111,72 @@ def choose_recipe(source: Source, seen: Activations, *, weight_limit: int, outli
     from calibration.
 
     Args:
-        source: The value and its products.
-        seen: The value on the calibration texts.
+        family: The values and their products: one, or several that share weights. Each keeps its own scale; divisor,
+            outliers and integers are the same for all.
+        seen: The values on the calibration texts, by name.
         weight_limit: Largest weight as an integer: 127; or 64, with which no sum of two products leaves int16.
         outliers: How many channels are kept apart: those that make the range widest.
     """
-    largest_weights = np.max([np.abs(product.weight).max(axis=1) for product in source.products], axis=0)
-    largest = np.maximum(np.abs(seen.low), np.abs(seen.high))
-    exact = {product.name: seen.tokens @ product.weight for product in source.products}
+    products, pooled = _distinct(family), _pooled([seen[source.name] for source in family])
+    largest_weights = np.max([np.abs(product.weight).max(axis=1) for product in products], axis=0)
+    largest = np.maximum(np.abs(pooled.low), np.abs(pooled.high))
+    few = pooled.tokens[:: max(1, len(pooled.tokens) // _TOKENS_TO_CHOOSE_BY)]
+    exact = {product.key: few @ product.weight for product in products}
 
     def error(divisor: NDArray[np.float32] | None) -> float:
-        apart = _widest(seen, divisor, outliers)
-        rest = _without(seen, apart)
+        apart = _widest(pooled, divisor, outliers)
+        rest = _without(Activations(pooled.low, pooled.high, pooled.mean, few), apart)
         scale, zero_point = _step(rest, divisor)
         tokens = _rounded(rest.tokens if divisor is None else rest.tokens / divisor, scale, zero_point)
         total = 0.0
-        for product in source.products:
+        for product in products:
             output = tokens @ _nearest(_scaled(product, divisor), weight_limit)
-            output += seen.tokens[:, apart] @ product.weight[apart]
-            total += float(np.square(output - exact[product.name]).mean())
+            output += few[:, apart] @ product.weight[apart]
+            total += float(np.square(output - exact[product.key]).mean())
         return total
 
     divisors = [_divisor(largest, largest_weights, strength) for strength in _STRENGTHS]
     errors = [error(divisor) for divisor in divisors]
-    needed = 1.0 if source.carrier is not None else _WORTH_A_NODE
+    needed = 1.0 if all(source.carrier is not None for source in family) else _WORTH_A_NODE
     divisor = divisors[int(np.argmin(errors))] if min(errors) < needed * error(None) else None
-    return _recipe(source, seen, divisor, _widest(seen, divisor, outliers), weight_limit, terms=1)
+    return _recipes(family, seen, pooled, divisor, _widest(pooled, divisor, outliers), weight_limit, terms=1)
 
 
-def _recipe(
-    source: Source,
-    seen: Activations,
+def _recipes(
+    family: Sequence[Source],
+    seen: Mapping[str, Activations],
+    pooled: Activations,
     divisor: NDArray[np.float32] | None,
     outliers: NDArray[np.int64],
     weight_limit: int,
     *,
     terms: int,
-) -> Recipe:
-    rest = _without(seen, outliers)
-    scale, zero_point = _step(rest, divisor)
-    weights = _quantized_weights(source.products, rest, divisor, outliers, weight_limit)
-    return Recipe(divisor, scale, zero_point, weights, terms, outliers)
+) -> dict[str, Recipe]:
+    rounded = _rounded_weights(_distinct(family), _without(pooled, outliers), divisor, outliers, weight_limit)
+    recipes = {}
+    for source in family:
+        rest = _without(seen[source.name], outliers)
+        mean = rest.mean if divisor is None else rest.mean / divisor
+        weights = {product.name: rounded[product.key].with_bias(product.bias, mean) for product in source.products}
+        recipes[source.name] = Recipe(divisor, *_step(rest, divisor), weights, terms, outliers)
+    return recipes
+
+
+def _distinct(family: Sequence[Source]) -> list[Product]:
+    """The products of `family`, one for each weight."""
+    return list({product.key: product for source in family for product in source.products}.values())
+
+
+def _pooled(seen: Sequence[Activations]) -> Activations:
+    """What several values are together; of each an equal part of the tokens."""
+    if len(seen) == 1:
+        return seen[0]
+    return Activations(
+        low=np.min([activations.low for activations in seen], axis=0),
+        high=np.max([activations.high for activations in seen], axis=0),
+        mean=np.mean([activations.mean for activations in seen], axis=0, dtype=np.float32),
+        tokens=np.concatenate([activations.tokens[:: len(seen)] for activations in seen]),
+    )
 
 
 def _widest(seen: Activations, divisor: NDArray[np.float32] | None, count: int) -> NDArray[np.int64]:
@@ -170,25 +202,46 @@ def _without(seen: Activations, channels: NDArray[np.int64]) -> Activations:
     return Activations(seen.low * kept, seen.high * kept, seen.mean * kept, seen.tokens * kept)
 
 
-def _quantized_weights(
+@dataclass(frozen=True, slots=True)
+class _Rounded:
+    """A weight as integers: `values * scales` stands for `weight`, in which the rows of outliers are 0."""
+
+    weight: NDArray[np.float32]
+    values: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    exact: NDArray[np.float32]
+
+    def with_bias(self, bias: NDArray[np.float32], mean: NDArray[np.float32]) -> QuantizedWeight:
+        """For a product of this `bias`, whose inputs have this `mean`."""
+        drift = (mean @ self.values.astype(np.float32)) * self.scales - mean @ self.weight
+        return QuantizedWeight(self.values, self.scales, (bias - drift).astype(np.float32), self.exact)
+
+
+def _rounded_weights(
     products: Sequence[Product],
     seen: Activations,
     divisor: NDArray[np.float32] | None,
     outliers: NDArray[np.int64],
     limit: int,
-) -> dict[str, QuantizedWeight]:
-    by = np.float32(1.0) if divisor is None else divisor
-    factor, mean = inverse_factor(seen.tokens / by), seen.mean / by
-    found = {}
+) -> dict[str, _Rounded]:
+    """Each product's weight, by its key: all are rounded in one go, as they meet the same inputs."""
+    factor = inverse_factor(seen.tokens if divisor is None else seen.tokens / divisor)
+    whole = np.hstack([_scaled(product, divisor) for product in products])
+    exact = whole[outliers]
+    whole[outliers] = 0
+    scales = _weight_scales(whole, limit)
+    values = round_weight(whole, scales, factor, limit=limit)
+    values[outliers] = 0  # rounding hands errors on to every input
+    found, start = {}, 0
     for product in products:
-        weight = _scaled(product, divisor).copy()
-        exact = weight[outliers]
-        weight[outliers] = 0
-        scales = _weight_scales(weight, limit)
-        values = round_weight(weight, scales, factor, limit=limit)
-        values[outliers] = 0  # rounding hands errors on to every input
-        drift = mean @ (values * scales - weight)
-        found[product.name] = QuantizedWeight(values, scales, (product.bias - drift).astype(np.float32), exact)
+        part = np.s_[..., start : start + product.weight.shape[1]]
+        start += product.weight.shape[1]
+        found[product.key] = _Rounded(
+            np.ascontiguousarray(whole[part]),
+            np.ascontiguousarray(values[part]),
+            np.ascontiguousarray(scales[part]),
+            np.ascontiguousarray(exact[part]),
+        )
     return found
 
 

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from msgspec import structs
 from tokenizers import Tokenizer
 
 from onnxpress.encoder import Encoder, TokenRows
 from onnxpress.errors import ConfigError
-from onnxpress.examples import Example, read_examples, require_labels
+from onnxpress.examples import Example, read_examples
 from onnxpress.fidelity import Answers, Decision
 from onnxpress.generic import GENERIC_NAME, generic_examples
 from onnxpress.planner import plan_batches
+from onnxpress.sample_labels import with_right_labels
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.verify import torch_logits
 
-__all__ = ["SEED", "Sample", "read_sample", "torch_answers"]
+__all__ = ["SEED", "Sample", "read_sample", "torch_answers", "without_repeats"]
 
 SEED: Final = 20_240_229
 _LEAST: Final = 100
@@ -29,21 +32,34 @@ _MAX_CHARACTERS: Final = 100_000
 _MAX_TOKENS: Final = 512
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sample:
     """Examples and their tokens.
 
     Attributes:
         name: Name of the file that they came from.
         seen, unseen: What calibration and search use, and what the figures are measured on.
-        seen_rows, unseen_rows: Their tokens.
+        encoder: What makes their tokens.
     """
 
     name: str
     seen: Sequence[Example]
     unseen: Sequence[Example]
-    seen_rows: TokenRows
-    unseen_rows: TokenRows
+    encoder: Encoder
+
+    @cached_property
+    def seen_rows(self) -> TokenRows:
+        """The tokens of `seen`."""
+        return self.encoder.encode([example.text for example in self.seen])
+
+    @cached_property
+    def unseen_rows(self) -> TokenRows:
+        """The tokens of `unseen`."""
+        return self.encoder.encode([example.text for example in self.unseen])
+
+    def with_more_seen(self, count: int) -> Sample:
+        """The same after the first `count` unseen texts have been seen too."""
+        return Sample(self.name, [*self.seen, *self.unseen[:count]], self.unseen[count:], self.encoder)
 
 
 def read_sample(path: Path | None, checkpoint: Checkpoint) -> Sample:
@@ -53,23 +69,40 @@ def read_sample(path: Path | None, checkpoint: Checkpoint) -> Sample:
         ConfigError: It cannot be read, has too few different texts, or labels that the model does not have.
         TextError: A text cannot be tokenized.
     """
-    found = generic_examples() if path is None else read_examples(path)
-    examples = list({example.text: example for example in found}.values())
-    if len(examples) < _LEAST:
-        raise ConfigError(f"{path}: {len(examples)} different texts; at least {_LEAST} are needed to measure answers.")
+    examples = generic_examples() if path is None else read_examples(path)
     if path is not None:
-        require_labels(examples, checkpoint.labels, path)
-    order = np.random.default_rng(SEED).permutation(len(examples))
-    cut = min(len(examples) // 2, _MOST_TO_SEARCH)
-    seen, unseen = ([examples[index] for index in part] for part in (order[:cut], order[cut:]))
+        examples = with_right_labels(examples, checkpoint.labels, checkpoint.activation, path)
     encoder = Encoder(
         Tokenizer.from_str(checkpoint.tokenizer.backend_tokenizer.to_str()),
         max_length=checkpoint.max_length,
         truncation_side=checkpoint.truncation_side,
         max_characters=_MAX_CHARACTERS,
     )
-    rows = [encoder.encode([example.text for example in part]) for part in (seen, unseen)]
-    return Sample(GENERIC_NAME if path is None else path.name, seen, unseen, *rows)
+    examples = without_repeats(examples, encoder.encode([example.text for example in examples]))
+    if len(examples) < _LEAST:
+        raise ConfigError(f"{path}: {len(examples)} different texts; at least {_LEAST} are needed to measure answers.")
+    order = np.random.default_rng(SEED).permutation(len(examples))
+    cut = min(len(examples) // 2, _MOST_TO_SEARCH)
+    seen, unseen = ([examples[index] for index in part] for part in (order[:cut], order[cut:]))
+    return Sample(GENERIC_NAME if path is None else path.name, seen, unseen, encoder)
+
+
+def without_repeats(examples: Sequence[Example], rows: TokenRows) -> list[Example]:
+    """`examples`, of which no two are the same to the model: the first of those with equal tokens.
+
+    Its label is the one that all labelled ones of them have; where they disagree nobody knows the right one.
+    """
+    labels: dict[tuple[tuple[int, ...], ...], set[Any]] = {}
+    first: dict[tuple[tuple[int, ...], ...], Example] = {}
+    for index, example in enumerate(examples):
+        key = tuple(tuple(rows.column(np.intp(index), name)) for name in ("input_ids", "token_type_ids"))
+        first.setdefault(key, example)
+        if example.label is not None:
+            labels.setdefault(key, set()).add(example.label)
+    return [
+        structs.replace(example, label=next(iter(found)) if len(found := labels.get(key, set())) == 1 else None)
+        for key, example in first.items()
+    ]
 
 
 def torch_answers(checkpoint: Checkpoint, sample: Sample, decision: Decision) -> Answers:

@@ -4,155 +4,273 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final
 
+import numpy as np
 import onnx_ir as ir
 from msgspec import structs
+from numpy.typing import NDArray
 
-from onnxpress.fidelity import Answers, chance_within
+from onnxpress.cascade_record import CascadePoint
+from onnxpress.fidelity import Answers, Decision
 from onnxpress.manifest import Candidate
 from onnxpress_export.precision.products import Source
 from onnxpress_export.precision.quantize import halve_weights, quantize_embeddings, quantize_products
-from onnxpress_export.precision.recipe import Recipe
+from onnxpress_export.precision.recheck import after_recheck, keeps_budget, least_threshold, threshold_points
+from onnxpress_export.precision.recipe_book import LEVELS, Level, Mix, RecipeBook
 from onnxpress_export.precision.trial import Trial, node_times
 
-__all__ = ["Level", "Mix", "Search", "build", "search"]
+__all__ = ["Found", "Plan", "Search", "build"]
 
-Level = Literal["int8", "int8+fp32", "int8x2", "fp32"]
-Mix = Mapping[str, Level]
-"""A level for each source, by name."""
-
-_CHANCE: Final = 0.9
-_LEVELS: Final[tuple[Level, ...]] = ("int8", "int8+fp32", "int8x2", "fp32")
+_WORTH_A_PATH: Final = 0.03
+"""Share of texts answered again from which it may pay to leave products in slower levels."""
+_TEXTS_FOR_NOISE: Final = 128
+"""A mean square over them is told to an eighth, which is enough to order products by."""
+_NOISIEST: Final = 12
+"""Families that are offered the levels between int8 and fp32: the others add little noise, and to round their weights
+twice more and to measure them would take most of the search."""
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """What was found.
+class Plan:
+    """What becomes of a graph.
 
     Attributes:
-        mix: The fastest within the budget, or the most faithful one where none is.
-        candidates: Every mix that was measured, fastest first.
+        mix: The level of each source.
+        embeddings: Whether embedding tables become uint8.
     """
 
     mix: Mix
+    embeddings: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search ended with.
+
+    Attributes:
+        plan: The fastest within the budget, or the most faithful one where none is.
+        index: Its place on the search's path.
+        candidates: Every mix that was measured, fastest first; this one is chosen.
+        within: Whether it keeps the budget.
+        threshold: The margin below which a text is answered again by fp32, so that it does; 0 where none is.
+        points: What other thresholds would do.
+    """
+
+    plan: Plan
+    index: int
     candidates: tuple[Candidate, ...]
+    within: bool
+    threshold: float = 0.0
+    points: tuple[CascadePoint, ...] = ()
 
 
-def build(
-    model: ir.Model, sources: Mapping[str, Source], recipes: Mapping[Level, Mapping[str, Recipe]], mix: Mix
-) -> int:
-    """Quantize `model` in place to `mix`, and its embeddings. Returns the products and tables rewritten.
+def build(model: ir.Model, book: RecipeBook, plan: Plan) -> int:
+    """Quantize `model` in place as `plan` says. Returns the products and tables rewritten.
 
     Products that stay fp32 keep their weights in half the bytes.
     """
-    chosen = {name: recipes[level][name] for name, level in mix.items() if level != "fp32"}
-    rewritten = quantize_products(model, sources, chosen) + quantize_embeddings(model)
+    rewritten = quantize_products(model, book.sources, book.of(plan.mix))
+    if plan.embeddings:
+        rewritten += quantize_embeddings(model)
     return rewritten + halve_weights(model)
 
 
-def search(
-    model: ir.Model,
-    sources: Mapping[str, Source],
-    recipes: Mapping[Level, Mapping[str, Recipe]],
-    trial: Trial,
-    answers: Answers,
-    *,
-    budget: float,
-    unseen: int,
-    on_step: Callable[[str], None],
-) -> Search:
-    """Find the fastest mix that changes at most `budget` of the trial's answers.
+class Search:
+    """Finds the fastest mix that changes at most `budget` of the answers.
 
-    The noise that each source adds by itself is measured at each level, and its time. From all int8 on, the step
-    that removes the most noise for its time comes next, until all is fp32: a path along which noise falls and time
-    grows. The first mix of the path that keeps the budget is found by bisection: one that changed no more of these
-    answers, and with which the larger of the changed and the expected share leaves a chance of nine in ten that no
-    more of the unseen ones change.
-
-    Args:
-        model: The fp32 graph, which stays as it is.
-        sources: By name.
-        recipes: For each level but fp32, by source.
-        trial: The texts of the search.
-        answers: What `model` answers on them.
-        budget: Share of answers that may change.
-        unseen: How many texts the budget will be measured on.
-        on_step: Told what is being measured.
+    The noise that each family of sources adds by itself is measured, and its time, at int8; and for the noisiest at the
+    levels between int8 and fp32. From all int8 on, the step that removes the most noise for its time comes next, until
+    all is fp32: a path along which noise falls and time grows. The first mix of the path that keeps the budget is found
+    by bisection: one that changed no more of these answers, and with which the larger of the changed and the expected
+    share leaves a chance of nine in ten that no more of the unseen ones change. When not even the path's end keeps it,
+    the embedding tables stay fp32 in every mix, and the search begins again.
     """
 
-    def built(mix: Mix) -> ir.Model:
-        candidate = model.clone()
-        build(candidate, sources, recipes, mix)
-        return candidate
+    def __init__(
+        self,
+        model: ir.Model,
+        book: RecipeBook,
+        trial: Trial,
+        decision: Decision,
+        *,
+        budget: float,
+        on_step: Callable[[str], None],
+    ) -> None:
+        """`model` is the fp32 graph, which stays as it is; noise and time are measured on the first of `trial`."""
+        self._model = model
+        self._decision = decision
+        self._book = book
+        self._trial = trial
+        self._budget = budget
+        self._on_step = on_step
+        self._embeddings = True
 
-    on_step("timing every product")
-    times = {level: _times(built(dict.fromkeys(sources, level)), sources, trial) for level in _LEVELS}
-    rest = times["fp32"].pop("")
-    whole = rest + sum(times["fp32"].values())
+    def first(self, trial: Trial, answers: Answers, *, unseen: int, after: int = -1) -> Found:
+        """The first mix behind place `after` of the path that keeps the budget on `trial`.
 
-    def measured(mix: Mix) -> Candidate:
-        logits, products = trial.logits(built(mix)), Counter[str]()
-        for name, level in mix.items():
-            products[level] += len(sources[name].products)
+        Args:
+            trial: The texts to choose by.
+            answers: What the fp32 graph answers on them.
+            unseen: How many texts the budget will be measured on.
+            after: The last place that is out of the question.
+        """
+        found = self._bisect(trial, answers, unseen, after)
+        if not found.within and self._embeddings and self._has_tables:
+            self._on_step("no mix keeps the budget beside uint8 embedding tables: these stay fp32")
+            self._embeddings = False
+            again = self._bisect(trial, answers, unseen, -1)
+            before = (structs.replace(candidate, chosen=False) for candidate in found.candidates)
+            found = replace(again, candidates=(*again.candidates, *before))
+        return found
+
+    def with_recheck(self, trial: Trial, answers: Answers, *, unseen: int, at_least: float = 0.0) -> Found:
+        """The mix and the threshold that take the least time: that of the mix, and fp32's for what is answered again.
+
+        Mixes of the path are tried while they alone take less time than the best so far with what it answers again.
+
+        Args:
+            trial: The texts to choose by.
+            answers: What the fp32 graph answers on them.
+            unseen: How many texts the budget will be measured on.
+            at_least: The smallest threshold.
+        """
+        tried: list[tuple[int, Found]] = []
+        index = 0
+        while True:
+            self._on_step("trying every product in int8" if index == 0 else f"trying mix {index}, with rechecks")
+            tried.append((index, found := self._rechecked(index, trial, answers, unseen, at_least)))
+            best = min((one for _, one in tried), key=lambda one: (not one.within, one.candidates[0].time))
+            alone = found.candidates[0].time - found.candidates[0].again
+            if best.candidates[0].again < _WORTH_A_PATH or alone >= best.candidates[0].time:
+                break
+            if (index := max(1, 2 * index)) >= len(self._path) - 1:
+                break
+        candidates = (
+            structs.replace(one.candidates[0], chosen=one is best)
+            for _, one in sorted(tried, key=lambda pair: pair[1].candidates[0].time)
+        )
+        return replace(best, candidates=tuple(candidates))
+
+    def _rechecked(self, index: int, trial: Trial, answers: Answers, unseen: int, at_least: float) -> Found:
+        """Mix `index` with the least threshold that keeps the budget."""
+        plan = self._plan(index)
+        logits, alone = self._run(plan, trial)
+        threshold = least_threshold(answers, logits, budget=self._budget, unseen=unseen, at_least=at_least)
+        again, changed, expected = after_recheck(answers, logits, threshold)
+        candidate = self._candidate(plan, alone + again, changed, expected, again)
+        pays = threshold == 0 or candidate.time < 1  # what needs fp32 beside it is not even smaller
+        within = pays and keeps_budget(changed, expected, budget=self._budget, unseen=unseen)
+        points = threshold_points(answers, logits, threshold, lambda share: alone + share)
+        return Found(plan, index, (candidate,), within, threshold, points)
+
+    def _bisect(self, trial: Trial, answers: Answers, unseen: int, after: int) -> Found:
+        tried: dict[int, Candidate] = {}
+
+        def keeps(index: int) -> bool:
+            self._on_step(
+                "trying every product in int8" if index == 0 else f"trying mix {index} of {len(self._path) - 1}"
+            )
+            tried[index] = candidate = self._measured(self._plan(index), trial, answers)
+            return keeps_budget(candidate.changed, candidate.expected, budget=self._budget, unseen=unseen)
+
+        low, within = after, True
+        if after < 0 and keeps(0):
+            high = 0
+        else:
+            low, high = max(after, 0), len(self._path) - 1
+            within = high > low and keeps(high)
+            while within and high - low > 1:
+                middle = (low + high) // 2
+                low, high = (low, middle) if keeps(middle) else (middle, high)
+        chosen = tuple(structs.replace(tried[index], chosen=index == high) for index in sorted(tried))
+        return Found(self._plan(high), high, chosen, within)
+
+    def _plan(self, index: int) -> Plan:
+        return Plan(dict.fromkeys(self._book.sources, "int8") if index == 0 else self._path[index], self._embeddings)
+
+    @cached_property
+    def _time_of_fp32(self) -> int:
+        return sum(node_times(self._model, self._trial).values())
+
+    @cached_property
+    def _has_tables(self) -> bool:
+        return quantize_embeddings(self._model.clone()) > 0
+
+    @cached_property
+    def _path(self) -> list[dict[str, Level]]:
+        """Mixes from all int8 to all fp32, each with one family raised."""
+        names = [family[0] for family in self._book.families]
+        noises: dict[Level, dict[str, float]] = {level: {} for level in LEVELS}
+        noises["int8"] = self._noises("int8", names)
+        noises["fp32"] = dict.fromkeys(names, 0.0)
+        noisiest = sorted(names, key=lambda name: -noises["int8"][name])[:_NOISIEST]
+        for level in LEVELS[1:-1]:
+            noises[level] = self._noises(level, noisiest)
+        times = {level: self._family_times(level, noises[level]) for level in LEVELS}
+        members = {family[0]: family for family in self._book.families}
+        steps = ordered_steps(names, noises, times)
+        return [{name: level for head, level in step.items() for name in members[head]} for step in steps]
+
+    def _noises(self, level: Level, heads: Sequence[str]) -> dict[str, float]:
+        """What each family does to the deciding margins when it alone is at `level`, by its first name."""
+        trial = replace(self._trial, first=_TEXTS_FOR_NOISE)
+        reference = Answers(trial.logits(self._model), self._decision)
+        heads_of = {family[0]: family for family in self._book.families if family[0] in heads}
+        recipes = self._book.of({name: level for family in heads_of.values() for name in family})
+        noises = {}
+        for number, (head, family) in enumerate(heads_of.items(), 1):
+            self._on_step(f"measuring what {level} does to the answers, {number} of {len(heads_of)}")
+            alone = self._model.clone()
+            quantize_products(alone, self._book.sources, {name: recipes[name] for name in family})
+            noises[head] = reference.noise(trial.logits(alone))
+        return noises
+
+    def _family_times(self, level: Level, heads: Mapping[str, float]) -> dict[str, float]:
+        """Microseconds of each family of `heads` at `level`, all others being int8."""
+        raised = [family for family in self._book.families if family[0] in heads]
+        mix: dict[str, Level] = dict.fromkeys(self._book.sources, "int8")
+        mix |= {name: level for family in raised for name in family}
+        candidate = self._model.clone()
+        build(candidate, self._book, Plan(mix))
+        times = source_times(candidate, self._book.sources, node_times(candidate, self._trial))
+        return {family[0]: sum(times[name] for name in family) for family in raised}
+
+    def _measured(self, plan: Plan, trial: Trial, answers: Answers) -> Candidate:
+        """How the graph of `plan` does on `trial`."""
+        logits, time = self._run(plan, trial)
+        return self._candidate(plan, time, float(answers.changed(logits).mean()), answers.expected(logits), 0.0)
+
+    def _run(self, plan: Plan, trial: Trial) -> tuple[NDArray[np.float32], float]:
+        """What the graph of `plan` gives on `trial`, and its time, fp32's being 1."""
+        candidate = self._model.clone()
+        build(candidate, self._book, plan)
+        return trial.logits(candidate), sum(node_times(candidate, self._trial).values()) / self._time_of_fp32
+
+    def _candidate(self, plan: Plan, time: float, changed: float, expected: float, again: float) -> Candidate:
+        products = Counter[str]()
+        for name, level in plan.mix.items():
+            products[level] += len(self._book.sources[name].products)
         return Candidate(
             products=dict(products),
-            time=(rest + sum(times[level][name] for name, level in mix.items())) / whole,
-            changed=float(answers.changed(logits).mean()),
-            expected=answers.expected(logits),
+            time=time,
+            changed=changed,
+            expected=expected,
             chosen=False,
+            embeddings="uint8" if plan.embeddings and self._has_tables else "fp32",
+            again=again,
         )
 
-    def keeps(candidate: Candidate) -> bool:
-        share = max(candidate.changed, candidate.expected)
-        return candidate.changed <= budget and chance_within(share, budget, unseen) >= _CHANCE
 
-    on_step("trying every product in int8")
-    fastest: dict[str, Level] = dict.fromkeys(sources, "int8")
-    tried = {0: measured(fastest)}
-    path, low, high = [fastest], 0, 0
-    if not keeps(tried[0]):
-        path = _path(list(sources), _noises(sources, built, trial, answers, on_step), times)
-        high = len(path) - 1
-        tried[high] = measured(path[high])
-    while high - low > 1:
-        middle = (low + high) // 2
-        on_step(f"trying mix {middle} of {len(path)}")
-        tried[middle] = measured(path[middle])
-        low, high = (low, middle) if keeps(tried[middle]) else (middle, high)
-    return Search(
-        path[high],
-        tuple(structs.replace(candidate, chosen=index == high) for index, candidate in sorted(tried.items())),
-    )
-
-
-def _noises(
-    sources: Mapping[str, Source],
-    built: Callable[[Mix], ir.Model],
-    trial: Trial,
-    answers: Answers,
-    on_step: Callable[[str], None],
-) -> dict[Level, dict[str, float]]:
-    """What each source does to the deciding margins when it alone is at a level, by level and name.
-
-    What the embeddings do, which every mix shares, is taken off: no level removes it.
-    """
-    on_step("measuring what the embeddings do to the answers")
-    shared = answers.noise(trial.logits(built(dict.fromkeys(sources, "fp32"))))
-    noises: dict[Level, dict[str, float]] = {level: dict.fromkeys(sources, 0.0) for level in _LEVELS}
-    for level in _LEVELS[:-1]:
-        for number, name in enumerate(sources, 1):
-            on_step(f"measuring what {level} does to the answers, product {number} of {len(sources)}")
-            mix: dict[str, Level] = {**dict.fromkeys(sources, "fp32"), name: level}
-            noises[level][name] = max(answers.noise(trial.logits(built(mix))) - shared, 0.0)
-    return noises
-
-
-def _path(
+def ordered_steps(
     names: Sequence[str], noises: Mapping[Level, Mapping[str, float]], times: Mapping[Level, Mapping[str, float]]
 ) -> list[dict[str, Level]]:
-    """Mixes from all int8 to all fp32, each with one source raised, to the level that removes most noise a time."""
+    """Mixes from all int8 to all fp32, each with one name raised, to the level that removes most noise a time.
+
+    A name is raised to the levels of which its noise and its time are known.
+    """
     mix: dict[str, Level] = dict.fromkeys(names, "int8")
     path: list[dict[str, Level]] = [dict(mix)]
     while True:
@@ -164,7 +282,8 @@ def _path(
                 level,
             )
             for name in names
-            for level in _LEVELS[_LEVELS.index(mix[name]) + 1 :]
+            for level in LEVELS[LEVELS.index(mix[name]) + 1 :]
+            if name in noises[level]
         ]
         if not steps:
             return path
@@ -173,19 +292,19 @@ def _path(
         path.append(dict(mix))
 
 
-def _times(model: ir.Model, sources: Mapping[str, Source], trial: Trial) -> dict[str, float]:
-    """Microseconds of the nodes that belong to each source, and to none (key "")."""
-    measured = node_times(model, trial)
+def source_times(model: ir.Model, sources: Mapping[str, Source], measured: Mapping[str, float]) -> dict[str, float]:
+    """What the nodes that belong to each source took, of what was `measured` of each node of `model`."""
     owners = {}
     for source in sources.values():
         owners[source.name] = source.name
         for product in source.products:
             owners[product.name] = owners[product.output] = source.name
-    times = dict.fromkeys([*sources, ""], 0.0)
+    times = dict.fromkeys(sources, 0.0)
     for node in model.graph:
         output = node.outputs[0].name or ""
-        owner = next((owners[key] for key in _stems(output) if key in owners and output != owners[key]), "")
-        times[owner] += measured.get(node.name or "", 0.0)
+        owner = next((owners[key] for key in _stems(output) if key in owners and output != owners[key]), None)
+        if owner is not None:
+            times[owner] += measured.get(node.name or "", 0.0)
     return times
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import onnx_ir as ir
@@ -19,20 +20,34 @@ from numpy.typing import NDArray
 from onnxpress.cpu import available_cpus
 from onnxpress.encoder import TokenRows
 from onnxpress.planner import plan_batches
-from onnxpress.session import DISABLED_OPTIMIZERS, PROVIDERS, Session, import_onnxruntime, session_options
+from onnxpress.session import DISABLED_OPTIMIZERS, PROVIDERS, import_onnxruntime, session_options
 
-__all__ = ["Trial", "node_times"]
+__all__ = ["Trial", "node_times", "open_session"]
 
 _MAX_TOKENS: Final = 512
 _PROFILED_BATCHES: Final = 12
+_IN_GRAPH_BYTES: Final = 1_024
+"""Larger weights are handed to ONNX Runtime beside the graph: a protocol buffer ends at 2 GiB."""
+
+_WEIGHTS: Final[WeakKeyDictionary[Any, Any]] = WeakKeyDictionary()
+"""ONNX Runtime reads them where they lie in memory: they live as long as their session."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Texts to run graphs on. `folder` holds the weights that the graphs refer to."""
+    """Texts to run graphs on.
+
+    Attributes:
+        rows: Their tokens.
+        folder: Holds the weights that the graphs refer to.
+        first: How many of the texts are run, from the first on; None for all.
+        saturates: Whether this CPU's fastest int8 products overflow on the graphs' weights.
+    """
 
     rows: TokenRows
     folder: Path
+    first: int | None = None
+    saturates: bool = False
 
     def logits(self, model: ir.Model) -> NDArray[np.float32]:
         """float32 [texts, labels]."""
@@ -51,17 +66,22 @@ class Trial:
             ratios.append(seconds[0] / seconds[1])
         return float(np.median(ratios[1:]))
 
+    def batches(self, *, workers: int = 1) -> Sequence[NDArray[np.intp]]:
+        """The texts in batches of equal length."""
+        return plan_batches(self.rows.lengths[: self.first], max_tokens=_MAX_TOKENS, workers=workers)
+
     def _runner(self, model: ir.Model) -> Callable[[], NDArray[np.float32]]:
         workers = available_cpus()
-        graph = ir.to_proto(model).SerializeToString()
-        session = Session(graph, self.folder, device="cpu", threads=1, spinning=False)
-        batches = plan_batches(self.rows.lengths, max_tokens=_MAX_TOKENS, workers=workers)
+        session = open_session(model, session_options(self.folder, threads=1, spinning=False, saturates=self.saturates))
+        names = [value.name for value in session.get_inputs()]
+        labels = session.get_outputs()[0].shape[1]
+        batches = self.batches(workers=workers)
 
         def run() -> NDArray[np.float32]:
-            logits = np.empty((len(self.rows.lengths), session.label_count), dtype=np.float32)
+            logits = np.empty((sum(map(len, batches)), labels), dtype=np.float32)
 
             def one(batch: NDArray[np.intp]) -> None:
-                logits[batch] = session.run(self.rows.inputs(batch, session.input_names))
+                logits[batch] = session.run(("logits",), self.rows.inputs(batch, names))[0]
 
             with ThreadPoolExecutor(workers) as pool:
                 list(pool.map(one, batches))
@@ -73,17 +93,12 @@ class Trial:
 def node_times(model: ir.Model, trial: Trial) -> dict[str, int]:
     """Microseconds of each node of `model`, by name, over some of the trial's batches on one thread."""
     with TemporaryDirectory() as folder:
-        options = session_options(trial.folder, threads=1, spinning=False)
+        options = session_options(trial.folder, threads=1, spinning=False, saturates=trial.saturates)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
-        session = import_onnxruntime().InferenceSession(
-            ir.to_proto(model).SerializeToString(),
-            options,
-            providers=[PROVIDERS["cpu"]],
-            disabled_optimizers=DISABLED_OPTIMIZERS["cpu"],
-        )
+        session = open_session(model, options)
         names = [value.name for value in session.get_inputs()]
-        batches = plan_batches(trial.rows.lengths, max_tokens=_MAX_TOKENS)
+        batches = trial.batches()
         for index in np.linspace(0, len(batches) - 1, _PROFILED_BATCHES).astype(int):
             session.run(None, trial.rows.inputs(batches[index], names))
         events = json.loads(Path(session.end_profiling()).read_text())
@@ -92,3 +107,30 @@ def node_times(model: ir.Model, trial: Trial) -> dict[str, int]:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             times[event["name"].removesuffix("_kernel_time")] += event["dur"]
     return dict(times)
+
+
+def open_session(model: ir.Model, options: Any) -> Any:
+    """An `onnxruntime.InferenceSession` of `model` on the CPU, as the engine's but for its `options`.
+
+    Weights that are in memory stay where they are, so that the graph may have any size; `model` stays as it is.
+    """
+    ort, described = import_onnxruntime(), model.clone()
+    held = {}
+    for name, value in described.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None or isinstance(tensor, ir.ExternalTensor) or tensor.nbytes < _IN_GRAPH_BYTES:
+            continue
+        held[name] = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(tensor.numpy()))
+        value.const_value = ir.ExternalTensor(
+            "in-memory", 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name, base_dir=""
+        )
+    if held:
+        options.add_external_initializers(list(held), list(held.values()))
+    session = ort.InferenceSession(
+        ir.to_proto(described).SerializeToString(),
+        options,
+        providers=[PROVIDERS["cpu"]],
+        disabled_optimizers=DISABLED_OPTIMIZERS["cpu"],
+    )
+    _WEIGHTS[session] = held
+    return session

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from onnxpress_export.precision.activations import Activations
 from onnxpress_export.precision.products import Product, Source
-from onnxpress_export.precision.recipe import Recipe, choose_recipe, finer_recipe, outside
+from onnxpress_export.precision.recipe import Recipe, choose_recipes, finer_recipes, outside
 from onnxpress_export.precision.rounding import inverse_factor, round_weight
 
 INPUTS, OUTPUTS = 48, 32
@@ -33,7 +33,15 @@ def seen(tokens: NDArray[np.float32]) -> Activations:
 
 
 def source(weight: NDArray[np.float32], carrier: str | None = None) -> Source:
-    return Source("value", (Product("p", "p", weight, np.zeros(OUTPUTS, dtype=np.float32)),), carrier)
+    return Source("value", (Product("p", "p", weight, np.zeros(OUTPUTS, dtype=np.float32), "w"),), carrier)
+
+
+def choose_recipe(of: Source, values: Activations, **settings: int) -> Recipe:
+    return choose_recipes([of], {of.name: values}, **settings)[of.name]
+
+
+def finer_recipe(of: Source, values: Activations, **settings: int) -> Recipe:
+    return finer_recipes([of], {of.name: values}, **settings)[of.name]
 
 
 def error(recipe: Recipe, tokens: NDArray[np.float32], weight: NDArray[np.float32]) -> float:
@@ -56,6 +64,17 @@ def test_errors_cancel_on_the_inputs(tokens: NDArray[np.float32], weight: NDArra
     apart = [float(np.square(tokens @ (integers * scales) - exact).mean()) for integers in (rounded, nearest)]
     assert apart[0] < apart[1] / 3
     assert np.abs(rounded).max() <= 64
+
+
+@pytest.mark.parametrize("count", [20, 3_000])
+def test_the_factor_is_that_of_the_inverse(tokens: NDArray[np.float32], count: int) -> None:
+    """Also where there are fewer tokens than inputs, and the matrix could not be inverted without the damping."""
+    few = tokens[:count]
+    factor = inverse_factor(few).astype(np.float64)
+    moments = (few.T @ few).astype(np.float64)
+    moments += 0.01 * np.diagonal(moments).mean() * np.eye(INPUTS)
+    assert np.array_equal(factor, np.triu(factor)) and (np.diagonal(factor) > 0).all()
+    np.testing.assert_allclose(factor.T @ factor @ moments, np.eye(INPUTS), atol=1e-3)
 
 
 def test_without_inputs_to_share_errors_it_rounds_to_the_nearest(weight: NDArray[np.float32]) -> None:

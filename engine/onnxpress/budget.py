@@ -1,0 +1,103 @@
+"""What counts of changed answers prove, and what the noise that was seen lets expect. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "chance_within",
+    "clopper_pearson_upper",
+    "expected_changed",
+    "texts_needed",
+    "wilson_interval",
+]
+
+_NORMAL_95: Final = 1.959964
+_HALVINGS: Final = 60
+"""Steps of a bisection: the interval that is left is narrower than a float64 can tell."""
+
+
+def wilson_interval(count: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of the share that `count` of `total` estimates (Wilson 1927)."""
+    share, square = count / total, _NORMAL_95**2
+    middle = (share + square / (2 * total)) / (1 + square / total)
+    half = _NORMAL_95 / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def clopper_pearson_upper(changed: int, texts: int, confidence: float = 0.95) -> float:
+    """The share that is not exceeded with `confidence`, when `changed` of `texts` changed (Clopper and Pearson 1934).
+
+    The largest share under which as few changes as these are still seen with a probability of 1 - `confidence`:
+    one-sided, exact, from 0 to 1.
+    """
+    if not 0 <= changed <= texts or texts < 1:
+        raise ValueError(f"{changed} of {texts} texts changed: no share")
+    if changed == texts:
+        return 1.0
+    low, high = changed / texts, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _binomial_at_most(changed, texts, middle) < 1 - confidence else (middle, high)
+    return high
+
+
+def texts_needed(budget: float, confidence: float = 0.95) -> int | None:
+    """Texts, none of them changed, that prove a share of at most `budget`: about 3 / budget. None for a budget of 0."""
+    if budget <= 0:
+        return None
+    return math.ceil(math.log(1 - confidence) / math.log1p(-budget) - 1e-9)
+
+
+def chance_within(share: float, budget: float, texts: int) -> float:
+    """The probability that at most a `budget` of `texts` change when each does with probability `share` (binomial)."""
+    return _binomial_at_most(math.floor(budget * texts + 1e-9), texts, share)
+
+
+def expected_changed(margins: NDArray[np.float64], noise: NDArray[np.float64], threshold: float = 0.0) -> float:
+    """The share of texts whose answer changes, and whose own margin then still reaches `threshold`.
+
+    Every margin meets every noise, so that nothing is assumed about the shape of either. A decision is lost when
+    noise carries it across its limit; a text that lands within `threshold` of it is not counted, as it would be
+    answered again. Decisions of one text are taken as independent; for several of them a text within `threshold` of
+    any limit would be answered again, so this is no less than what changes.
+
+    Args:
+        margins: How far each decision of each text lies from its limit, at least 0, float64 [texts, decisions].
+        noise: What was seen to be added to such margins, negative where it led towards the limit, float64
+            [seen, decisions].
+        threshold: The margin from which an answer is kept, at least 0.
+    """
+    if margins.ndim != 2 or noise.ndim != 2 or margins.shape[1] != noise.shape[1]:
+        raise ValueError(f"margins {margins.shape} and noise {noise.shape} are not of the same decisions")
+    kept = np.ones(len(margins))
+    for distances, seen in zip(margins.T, np.sort(noise, axis=0).T, strict=True):
+        # strictly: nothing that only reaches the limit has crossed it, and no noise changes nothing
+        kept *= 1 - np.searchsorted(seen, -distances - threshold, side="left") / len(seen)
+    return float(1 - kept.mean())
+
+
+def _binomial_at_most(most: int, total: int, share: float) -> float:
+    """The probability of at most `most` of `total` at a probability of `share` each."""
+    if share <= 0 or most >= total:
+        return 1.0
+    if share >= 1:
+        return 0.0
+    rare, frequent, whole = math.log(share), math.log1p(-share), math.lgamma(total + 1)
+    return min(
+        1.0,
+        math.fsum(
+            math.exp(
+                whole
+                - math.lgamma(count + 1)
+                - math.lgamma(total - count + 1)
+                + count * rare
+                + (total - count) * frequent
+            )
+            for count in range(most + 1)
+        ),
+    )

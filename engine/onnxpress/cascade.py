@@ -1,0 +1,192 @@
+"""Which graph answers a text: the cheapest one that is sure enough of it.
+
+A lower precision changes the answers of texts on which the model itself wavers: where the margin between the answer
+and the next one is as small as the precision's noise. Keeping products in a higher precision for their sake makes
+every text slower; running these few texts again in fp32 costs their own time alone. So each text begins at the first
+stage, and leaves at the first one whose margin reaches the stage's threshold. The last stage keeps all that come to it.
+
+What a text is answered by is decided by its own logits, never by its company, so that an answer stays the same, bit
+for bit, alone and in any batch. Texts that go on are planned anew, all of a call together: there they share batches of
+their length.
+
+The thresholds come from the export, which measured on real text how far the noise reaches (`docs/precision.md`). A
+normal distribution would not do: the largest flips lie beyond four standard deviations.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpress.encoder import TokenRows
+from onnxpress.errors import RunError
+from onnxpress.fidelity import Decision
+from onnxpress.planner import Bucket
+from onnxpress.predictions import pool_windows
+from onnxpress.runner import Runner
+from onnxpress.settings import Pooling
+from onnxpress.workers import Workers
+
+__all__ = ["Cascade", "Running", "Stage"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One way to answer.
+
+    Attributes:
+        name: "first", "int8", "fp16" or "fp32".
+        runner: What computes its logits.
+        leaves_at: A text whose margin is at least this is answered here; every text where it is minus infinity.
+    """
+
+    name: str
+    runner: Runner
+    leaves_at: float = -math.inf
+
+
+class Cascade:
+    """Stages, cheapest first. Safe to share between threads.
+
+    Attributes:
+        stages: At least one; the last answers every text that comes to it.
+        labels: Columns of the logits.
+    """
+
+    def __init__(self, stages: Sequence[Stage], decision: Decision, *, labels: int, pooling: Pooling) -> None:
+        """Join `stages`: `decision` says what a margin is, `pooling` what becomes of a text's windows."""
+        self.stages = (*stages[:-1], replace(stages[-1], leaves_at=-math.inf))
+        self.labels = labels
+        self._decision = decision
+        self._pooling = pooling
+        self._answered = dict.fromkeys((stage.name for stage in stages), 0)
+        self._lock = threading.Lock()
+
+    @property
+    def answered(self) -> dict[str, int]:
+        """Texts that each stage has answered, by its name."""
+        with self._lock:
+            return dict(self._answered)
+
+    def begin(self, rows: TokenRows, workers: Workers | None, batches_at_once: int) -> Running:
+        """Begin to run tokenized texts: on `workers`, or here and now without them."""
+        return Running(self, rows, workers, batches_at_once if workers else 1)
+
+    @property
+    def main(self) -> Runner:
+        """The first stage's runner, by whose shapes services form batches."""
+        return self.stages[0].runner
+
+    def close(self) -> None:
+        """Free what the stages hold, which nothing may use any more."""
+        for stage in self.stages:
+            stage.runner.close()
+
+    def pooled(self, logits: NDArray[np.float32], starts: NDArray[np.intp] | None) -> NDArray[np.float32]:
+        """One row a text, of its windows' logits; `starts` as in `TokenRows`. NaN where one of them is not finite."""
+        if starts is None:
+            return logits
+        pooled = pool_windows(logits, starts, self._pooling)
+        finite = np.logical_and.reduceat(np.isfinite(logits).all(axis=1), starts)
+        return np.where(finite[:, None], pooled, np.float32(np.nan))
+
+    def unsure(self, stage: Stage, logits: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Which texts go on from `stage`, by their logits there, float32 [texts, labels]; and the rest is counted."""
+        if stage.leaves_at == -math.inf:
+            going = np.zeros(0, dtype=np.intp)
+        else:
+            going = np.flatnonzero(~(self._decision.margins(logits) >= stage.leaves_at))  # a NaN goes on
+        with self._lock:
+            self._answered[stage.name] += len(logits) - len(going)
+        return going
+
+
+class Running:
+    """Texts that run, stage after stage."""
+
+    def __init__(self, cascade: Cascade, rows: TokenRows, workers: Workers | None, batches_at_once: int) -> None:
+        """Begin with the first stage."""
+        self._cascade = cascade
+        self._rows = rows
+        self._workers = workers
+        self._batches_at_once = batches_at_once
+        self._texts = np.arange(len(rows.lengths) if rows.starts is None else len(rows.starts))
+        self._begin(0)
+
+    def result(self) -> NDArray[np.float32]:
+        """Logits of the texts, float32 [texts, labels], once every stage has run.
+
+        Raises:
+            RunError: A run failed, or the last stage's logits are not finite. Its index is that of a text.
+        """
+        answers = np.empty((len(self._texts), self._cascade.labels), dtype=np.float32)
+        for number, stage in enumerate(self._cascade.stages):
+            if number:
+                self._begin(number)
+            self._wait()
+            logits = self._cascade.pooled(self._logits, self._starts)
+            answers[self._texts] = logits
+            self._texts = self._texts[self._cascade.unsure(stage, logits)]
+            if not len(self._texts):
+                break
+        _require_finite(answers)
+        return answers
+
+    def cancel(self) -> None:
+        """Do not run what has not begun."""
+        for future in self._futures:
+            future.cancel()
+
+    def _begin(self, number: int) -> None:
+        """Run the texts that are left on the stage `number`."""
+        which, self._starts = self._rows_of(self._texts)
+        logits = self._logits = np.empty((len(which), self._cascade.labels), dtype=np.float32)
+        runner = self._cascade.stages[number].runner
+        rows = self._rows
+
+        def run(bucket: Bucket) -> None:
+            place = replace(bucket, rows=which[bucket.rows])
+            try:
+                logits[bucket.rows] = runner.run(rows, place)
+            except RunError as error:
+                raise error.placed(rows.text_of(int(place.rows[0]))) from error.__cause__
+
+        buckets = runner.plan(rows.lengths[which], self._batches_at_once)
+        self._futures: list[Future[None]] = []
+        if self._workers is not None and len(buckets) > 1:
+            self._futures = [self._workers.submit(partial(run, bucket), urgency=number) for bucket in buckets]
+        else:
+            for bucket in buckets:
+                run(bucket)
+
+    def _rows_of(self, texts: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
+        """The rows of `texts`, and the first of each text among them."""
+        starts = self._rows.starts
+        if starts is None:
+            return texts, None
+        counts = np.diff(starts, append=len(self._rows.lengths))[texts]
+        firsts = np.cumsum(counts) - counts
+        return np.repeat(starts[texts] - firsts, counts) + np.arange(int(counts.sum())), firsts
+
+    def _wait(self) -> None:
+        try:
+            for future in self._futures:
+                future.result()
+        except BaseException:
+            self.cancel()
+            raise
+
+
+def _require_finite(logits: NDArray[np.float32]) -> None:
+    finite = np.isfinite(logits).all(axis=1)
+    if not finite.all():
+        text = int(np.argmin(finite))
+        found = ", ".join(f"{value:g}" for value in logits[text, :4])
+        raise RunError(text, f"its logits are not finite ({found}). Load another precision, or export again.")
