@@ -64,7 +64,14 @@ def _trace(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
             dynamic_shapes=(tuple([_DYNAMIC] * len(input_names)),),
         )
     assert program is not None
+    for value in program.model.graph.inputs:
+        if value.shape is None or not all(isinstance(size, ir.SymbolicDim) for size in value.shape):
+            raise FixedShapeError(f"its code fixes {value.name} to {value.shape} while it is traced")
     return program.model
+
+
+class FixedShapeError(Exception):
+    """A traced graph would take texts of one length only."""
 
 
 _DYNAMIC: Final = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")}

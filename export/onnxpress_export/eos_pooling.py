@@ -20,7 +20,8 @@ def traceable_eos_pooling(model: PreTrainedModel) -> Iterator[None]:
     """Within the block, the head of `model` takes each row's last eos token in a way that can be traced.
 
     transformers picks all eos tokens with a mask of booleans, whose count torch cannot know while it traces, checks
-    that all rows have as many, and keeps each row's last. Exact: the last one is found by its place.
+    that all rows have as many, and keeps each row's last. Exact: the last one is found by its place. mBART's own
+    squeeze() would also drop the batch where it holds one row; only dimensions that are always 1 go.
     """
     if ending_token(model) is None:
         yield
@@ -41,6 +42,9 @@ class _LastTrueOfEachRow(TorchFunctionMode):
             return hidden[torch.arange(mask.shape[0]), places.argmax(-1)]
         if function in (torch.unique_consecutive, torch.Tensor.unique_consecutive):
             return args[0][:1]
+        if function is torch.Tensor.squeeze and len(args) == 1 and not kwargs:
+            alone = [axis for axis, size in enumerate(args[0].shape) if isinstance(size, int) and size == 1]
+            return args[0].squeeze(alone)
         return function(*args, **(kwargs or {}))
 
 

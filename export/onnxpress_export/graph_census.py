@@ -30,13 +30,17 @@ def attention_count(operators: Mapping[str, int]) -> int:
 def unfused_attentions(graph: ir.Graph) -> int:
     """How many attentions are written out: a softmax over scores of [.., queries, keys] that multiplies something."""
     return sum(
-        node.op_type == "Softmax" and _rank(node.outputs[0]) in _SCORES and _multiplies(node.outputs[0])
+        node.op_type == "Softmax"
+        and (rank := _rank(node.outputs[0])) in _SCORES
+        and node.attributes.get_int("axis", -1) in (-1, rank - 1)
+        and _multiplies(node.outputs[0])
         for node in graph
     )
 
 
-def _rank(value: ir.Value) -> int | None:
-    return None if value.shape is None else len(value.shape)
+def _rank(value: ir.Value) -> int:
+    """Dimensions; 0 where they are not known."""
+    return 0 if value.shape is None else len(value.shape)
 
 
 def _multiplies(value: ir.Value) -> bool:

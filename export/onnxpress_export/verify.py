@@ -26,6 +26,7 @@ from onnxpress_export.reference import fresh
 
 __all__ = [
     "LOGIT_TOLERANCE",
+    "GraphFailedError",
     "ParityError",
     "UnfusedAttentionError",
     "check_fusion",
@@ -58,6 +59,21 @@ class ParityError(CheckFailedError):
             f"{self.graph} differs from torch by {self.difference:.3g} at batch {self.batch}, {self.sequence} tokens; "
             f"the tolerance is {self.tolerance:.3g}. Nothing was written. Most likely a part of {self.architecture} is "
             "not understood yet, and the graph is wrong: please report it."
+        )
+
+
+class GraphFailedError(CheckFailedError):
+    """ONNX Runtime cannot run the graph on what torch has an answer to."""
+
+    def __init__(self, graph: str, architecture: str, batch: int, sequence: int, cause: str) -> None:
+        super().__init__(graph, architecture, batch, sequence, cause)
+        self.graph, self.architecture = graph, architecture
+        self.batch, self.sequence, self.cause = batch, sequence, cause
+
+    def __str__(self) -> str:
+        return (
+            f"ONNX Runtime cannot run {self.graph} at batch {self.batch}, {self.sequence} tokens ({self.cause}). "
+            f"Nothing was written. A part of {self.architecture} is not understood yet: please report it."
         )
 
 
@@ -112,6 +128,7 @@ def check_parity(
             that is below 1.
     """
     generator = np.random.default_rng(_SEED)
+    architecture = type(checkpoint.model).__name__
     cases = parity_cases(checkpoint.max_length, attention_heads(checkpoint.model))
     runs: list[tuple[Path, Callable[[Path], _Runner], bool]] = [
         (portable, _portable_runner, True),
@@ -126,11 +143,16 @@ def check_parity(
         for case in (case for case in cases if case.padded == padded):
             inputs = _random_inputs(checkpoint, case, generator)
             batch, sequence = inputs["input_ids"].shape
-            found, wanted = run(inputs), torch_logits(checkpoint, inputs)
+            wanted = torch_logits(checkpoint, inputs)
+            try:
+                found = run(inputs)
+            except Exception as error:  # ONNX Runtime's errors have no base class of their own
+                cause = " ".join(str(error).split())[:200]
+                raise GraphFailedError(graph.name, architecture, batch, sequence, cause) from error
             difference, size = _difference(found, wanted), float(np.abs(wanted).max())
             limit = tolerance * max(1.0, size)
             if not difference <= limit:
-                raise ParityError(graph.name, type(checkpoint.model).__name__, batch, sequence, difference, limit)
+                raise ParityError(graph.name, architecture, batch, sequence, difference, limit)
             shapes[batch, sequence] = None
             worst, largest, rows = max(worst, difference), max(largest, size), rows + batch
             text_rows += batch if case.rows == "text" else 0

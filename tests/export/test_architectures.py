@@ -103,7 +103,7 @@ UNSUPPORTED = {
             vocab_size=size, d_model=32, n_head=4, d_head=8, d_inner=64, block_sizes=[1, 1],
         ),
         onnxpress.CheckpointError,
-        "torch itself cannot run",
+        r"torch (itself cannot run|cannot trace) FunnelForSequenceClassification",
     ),
 }  # fmt: skip
 
@@ -111,7 +111,7 @@ UNSUPPORTED = {
 @pytest.mark.parametrize("name", UNSUPPORTED)
 def test_an_architecture_that_is_not_supported_yet_is_refused(name: str, tmp_path: Path) -> None:
     config, kind, says = UNSUPPORTED[name]
-    tokenizer = make_tokenizer(max_length=10**30)
+    tokenizer = make_tokenizer()
     randomize(AutoModelForSequenceClassification.from_config(config(len(tokenizer)))).save_pretrained(tmp_path / "c")
     tokenizer.save_pretrained(tmp_path / "c")
     with pytest.raises(kind, match=says):

@@ -1,8 +1,9 @@
-"""How each attention of a model becomes one operator while it is traced: captured, never searched for afterwards.
+"""How each attention of a model becomes one operator while it is traced: captured where that can be.
 
 Most architectures ask transformers' attention interface, and get `interface`; older ones call torch's attention, and
 get `sdpa`. Those that compute it themselves get a forward of their own for the time of the trace: `mpnet`,
-`deberta_v2`. Whatever is none of these is traced as written, and then counted as not fused.
+`deberta_v2`, `longformer`. Whatever is none of these is traced as written, and left to the pass
+`fuse_written_attention`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from typing import Final
 import torch
 from transformers import PreTrainedModel
 
-from onnxpress_export.attention import deberta_v2, interface, mpnet, sdpa
+from onnxpress_export.attention import deberta_v2, interface, longformer, mpnet, sdpa
 from onnxpress_export.attention.interface import AttentionArgumentError
 from onnxpress_export.attention.operator import MULTI_HEAD_ATTENTION, counted
 
 __all__ = ["MULTI_HEAD_ATTENTION", "AttentionArgumentError", "captured_attention", "promised_attentions"]
 
-_BY_MODEL_TYPE: Final = {"mpnet": mpnet.captured, "deberta-v2": deberta_v2.captured}
+_BY_MODEL_TYPE: Final = {
+    "mpnet": mpnet.captured,
+    "deberta-v2": deberta_v2.captured,
+    "longformer": longformer.captured,
+}
 
 
 @contextmanager
