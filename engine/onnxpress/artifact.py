@@ -15,11 +15,12 @@ from onnxpress.external_data import external_files
 from onnxpress.manifest import FileRecord, Manifest, Variant, read_manifest
 from onnxpress.session import Device
 
-__all__ = ["Artifact", "file_inside", "open_artifact", "record_of"]
+__all__ = ["PRECISIONS", "Artifact", "file_inside", "open_artifact", "record_of"]
 
 _CHUNK: Final = 2**20
 _PRECISIONS: Final = ("fp32", "fp16", "int8")
-_FASTEST_FIRST: Final[dict[Device, tuple[str, ...]]] = {"cpu": ("int8", "fp32"), "cuda": ("fp16", "fp32")}
+PRECISIONS: Final[dict[Device, tuple[str, ...]]] = {"cpu": ("int8", "fp32"), "cuda": ("fp16", "fp32")}
+"""What runs on each device, the fastest first, as far as it is known beforehand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ class Artifact:
             PrecisionUnavailableError: The artifact holds no such variant.
         """
         held = {variant.precision: variant for variant in self.manifest.variants}
-        usable = _FASTEST_FIRST[device]
+        usable = PRECISIONS[device]
         if precision == "auto":
             paying = (held[name] for name in usable if name in held and not _is_slower(held[name]))
             return next(paying, self.manifest.variants[0])

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Final
 
-from onnxpress.artifact import Artifact, open_artifact
+from onnxpress.artifact import PRECISIONS, Artifact, open_artifact
 from onnxpress.cascade import Cascade, Stage
 from onnxpress.classifier import Classifier
 from onnxpress.cpu import available_cpus
@@ -63,8 +63,9 @@ def load(
     Args:
         path: An artifact, as `onnxpress export` writes it.
         device: "cpu", "cuda", "cuda:N", or "auto": CUDA where this onnxruntime has it, else the CPU.
-        precision: "fp32", "fp16" (CUDA), "int8" (CPU), or "auto": the fastest that the artifact holds for the device.
-            What it holds was measured to keep fp32's answers within the budget of its export.
+        precision: "fp32", "fp16" (CUDA), "int8" (CPU), or "auto": the fastest that the artifact holds for the device,
+            as `onnxpress tune` measured it on this machine, or the export on its own. What it holds was measured to
+            keep fp32's answers within the budget of its export.
         optimize_for: "latency" puts all threads into one run; "throughput" runs a batch on each thread.
         threads: CPU threads to use, for tokens as for runs; None for the CPUs this process may use.
         workers: Batches that run at once, which share the threads evenly: with 4 workers, 16 threads are 4 for each.
@@ -163,17 +164,31 @@ def _open_cascade(opening: Opening) -> tuple[Variant, Device, Cascade]:
     wanted = settings.device
     device, index = resolve_device("cpu" if wanted == "auto" and settings.precision == "int8" else wanted)
     try:
-        variant = artifact.variant(settings.precision, device)
+        variant = _chosen(artifact, settings, device)
         runner = opening.runner(variant, device, index)
     except DeviceUnavailableError as error:
         if wanted != "auto":
             raise
         _log.warning("running on the CPU: %s", error)
-        device, variant = "cpu", artifact.variant(settings.precision, "cpu")
+        device, variant = "cpu", _chosen(artifact, settings, "cpu")
         runner = opening.runner(variant, device)
     rest = _stages(opening, variant, device)
     runners = [runner, *(opening.runner(other, "cpu") for other, _ in rest[1:])]
     return variant, device, _joined(opening, rest, runners)
+
+
+def _chosen(artifact: Artifact, settings: Settings, device: Device) -> Variant:
+    """The variant to begin with; "auto" is the one that `onnxpress tune` measured to be the fastest on this machine.
+
+    Where it did not measure all of them, it is the fastest by the manifest.
+    """
+    held = [variant.precision for variant in artifact.manifest.variants if variant.precision in PRECISIONS[device]]
+    if settings.precision == "auto" and device == "cpu" and len(held) > 1:
+        tunings = {precision: find_tuning(artifact.path, precision) for precision in held}
+        times = {name: found.best(settings.optimize_for).milliseconds for name, found in tunings.items() if found}
+        if len(times) == len(held):
+            return artifact.variant(min(held, key=times.__getitem__))
+    return artifact.variant(settings.precision, device)
 
 
 def _mixed(opening: Opening, variant: Variant, device: Device) -> Callable[[], Cascade] | None:
@@ -213,7 +228,7 @@ def share_cpus(artifact: Artifact, settings: Settings) -> tuple[int, int, int | 
     As set; where nothing is, as `onnxpress tune` measured on the CPU, or by default.
     """
     if settings.threads is settings.workers is settings.max_tokens is None and not _on_cuda(settings):
-        precision = artifact.variant(settings.precision, "cpu").precision
+        precision = _chosen(artifact, settings, "cpu").precision
         if (tuning := find_tuning(artifact.path, precision)) is not None:
             best = tuning.best(settings.optimize_for)
             return best.workers, best.threads, best.max_tokens

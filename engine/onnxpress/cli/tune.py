@@ -9,12 +9,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from onnxpress.artifact import open_artifact
+from onnxpress.artifact import PRECISIONS, Artifact, open_artifact
 from onnxpress.cli.progress import show_steps
 from onnxpress.cpu import available_cpus
 from onnxpress.examples import read_examples
 from onnxpress.generic import generic_examples
 from onnxpress.loading import load
+from onnxpress.manifest import Variant
 from onnxpress.optimized import save_optimized
 from onnxpress.tuning import Measured, write_tuning
 from onnxpress.tuning import tune as measure
@@ -27,32 +28,34 @@ def tune(
     sample: Annotated[
         Path | None, typer.Option(help="Your texts: one a line, or JSONL, CSV or Parquet with a field `text`.")
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, int8 or auto.")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, int8, or auto: each that the artifact has.")] = "auto",
 ) -> None:
     """Measure how this machine runs the artifact fastest, and save its graphs as ONNX Runtime optimizes them here.
 
     `onnxpress.load` takes both from then on.
     """
     opened = open_artifact(artifact)
-    variant = opened.variant(precision, "cpu")
+    variants = _variants(opened, precision)
     examples = generic_examples() if sample is None else read_examples(sample)
-    with show_steps("starting") as show:
-        tuning = measure(
-            artifact,
-            load,
-            [example.text for example in examples],
-            precision=variant.precision,
-            cpus=available_cpus(),
-            on_step=show,
-        )
-    path = write_tuning(artifact, tuning)
+    texts = [example.text for example in examples]
     console = Console(highlight=False)
-    console.print(_table(f"{tuning.precision}: a single request", tuning.latency))
-    console.print(_table(f"{tuning.precision}: a text in bulk", tuning.throughput))
-    console.print(f"kept in {path.name}, beside the artifact")
-    folder = save_optimized(opened, variant)
-    size = sum(file.stat().st_size for file in folder.iterdir())
-    console.print(f"optimized graphs saved in {folder.name}, {size / 1e6:,.1f} MB")
+    for variant in variants:
+        with show_steps("starting") as show:
+            tuning = measure(artifact, load, texts, precision=variant.precision, cpus=available_cpus(), on_step=show)
+        path = write_tuning(artifact, tuning)
+        console.print(_table(f"{tuning.precision}: a single request", tuning.latency))
+        console.print(_table(f"{tuning.precision}: a text in bulk", tuning.throughput))
+        console.print(f"kept in {path.name}, beside the artifact")
+        folder = save_optimized(opened, variant)
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        console.print(f"optimized graphs saved in {folder.name}, {size / 1e6:,.1f} MB")
+
+
+def _variants(artifact: Artifact, precision: str) -> list[Variant]:
+    """The variant of `precision`; "auto" stands for all that run on a CPU, so that `load` knows the fastest."""
+    if precision != "auto":
+        return [artifact.variant(precision, "cpu")]
+    return [variant for variant in artifact.manifest.variants if variant.precision in PRECISIONS["cpu"]]
 
 
 def _table(title: str, settings: tuple[Measured, ...]) -> Table:
