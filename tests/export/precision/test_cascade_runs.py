@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import onnxpress
+from onnxpress import tuning
 from onnxpress.fidelity import Decision
 from onnxpress.manifest import MANIFEST_NAME
+from onnxpress.tuning import Measured, Tuning, write_tuning
 from tests.conftest import edit_json
 
 DECISION = Decision("softmax")
@@ -124,3 +126,19 @@ def test_an_artifact_without_a_cascade_loads_as_before(int8_artifact: Path, tmp_
 def test_recheck_must_be_a_choice(int8_artifact: Path) -> None:
     with pytest.raises(onnxpress.ConfigError, match="recheck"):
         onnxpress.load(int8_artifact, recheck="yes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("int8", "fp32", "expected"), [(2.0, 1.0, "fp32"), (1.0, 2.0, "int8"), (None, 1.0, "int8")])
+def test_auto_is_what_was_measured_to_be_fastest_here(
+    int8_artifact: Path, tmp_path: Path, int8: float | None, fp32: float, expected: str
+) -> None:
+    """Where tune has measured only some of the precisions, the manifest decides."""
+    copy = tmp_path / "artifact"
+    shutil.copytree(int8_artifact, copy)
+    for precision, milliseconds in (("int8", int8), ("fp32", fp32)):
+        if milliseconds is not None:
+            found = (Measured(workers=1, threads=1, max_tokens=512, milliseconds=milliseconds),)
+            key = tuning._key(copy)
+            write_tuning(copy, Tuning(key=key, precision=precision, latency=found, throughput=found))
+    with onnxpress.load(copy) as classifier:
+        assert classifier.precision == expected
