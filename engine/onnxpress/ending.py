@@ -13,13 +13,13 @@ to it, and what it would print of an error can itself abort the end, by the lock
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 from types import TracebackType
 from typing import Final, Protocol
 from weakref import WeakSet
 
 from onnxpress.errors import ClosedError
+from onnxpress.system import call_after_fork
 
 __all__ = ["NativeCalls", "native"]
 
@@ -76,5 +76,4 @@ class NativeCalls:
 
 native: Final = NativeCalls()
 atexit.register(native.end)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=native.__init__)  # type: ignore[misc] # none of its threads is there
+call_after_fork(native.__init__)  # type: ignore[misc] # none of its threads is there

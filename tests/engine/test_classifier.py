@@ -220,9 +220,9 @@ def test_texts_can_be_checked_beforehand(classifier: onnxpress.Classifier) -> No
 def test_equal_texts_run_once(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with onnxpress.load(artifact) as classifier:
         ran = []
-        run = classifier._runner.session.run
+        run = classifier._cascade.main.session.run
         monkeypatch.setattr(
-            classifier._runner.session, "run", lambda inputs: ran.append(len(inputs["input_ids"])) or run(inputs)
+            classifier._cascade.main.session, "run", lambda inputs: ran.append(len(inputs["input_ids"])) or run(inputs)
         )
         found = classifier.logits(["good", ("good", "film"), "bad", "good", ("good", "film"), "good"])
     assert sum(ran) == 3
@@ -250,15 +250,15 @@ def test_a_bad_text_in_a_stream_keeps_what_came_before(classifier: onnxpress.Cla
 
 def test_what_fails_in_a_worker_reaches_the_caller(artifact: Path, texts: list[str]) -> None:
     with onnxpress.load(artifact, optimize_for="throughput", threads=2, max_tokens=64) as classifier:
-        run = classifier._runner.run
+        run = classifier._cascade.main.run
 
         def failing(rows: object, bucket: object) -> object:
             if len(bucket.rows) > 1:  # type: ignore[attr-defined]
                 raise MemoryError("no room")
             return run(rows, bucket)  # type: ignore[arg-type]
 
-        classifier._runner.run = failing  # type: ignore[method-assign, assignment]
+        classifier._cascade.main.run = failing  # type: ignore[method-assign, assignment]
         with pytest.raises(MemoryError, match="no room"):
             classifier.logits(texts)
-        classifier._runner.run = run  # type: ignore[method-assign]
+        classifier._cascade.main.run = run  # type: ignore[method-assign]
         assert len(classifier.logits(texts)) == len(texts)

@@ -40,8 +40,8 @@ class Held:
         self.runs = 0
         self.second = threading.Event()
         self.go = threading.Event()
-        self._run = classifier._runner.run
-        classifier._runner.run = self._wait  # type: ignore[method-assign, assignment]
+        self._run = classifier._cascade.main.run
+        classifier._cascade.main.run = self._wait  # type: ignore[method-assign, assignment]
 
     def _wait(self, rows: object, bucket: object) -> object:
         self.runs += 1
@@ -86,7 +86,7 @@ def test_after_the_end_every_method_says_so(artifact: Path, use: str, optimize_f
 @pytest.mark.parametrize("optimize_for", ["latency", "throughput"])
 def test_the_sessions_are_freed(artifact: Path, optimize_for: str) -> None:
     classifier = onnxpress.load(artifact, threads=2, optimize_for=optimize_for)  # type: ignore[arg-type]
-    sessions = [weakref.ref(c._runner.session.inference_session) for c in (classifier, classifier.mixed())]
+    sessions = [weakref.ref(c._cascade.main.session.inference_session) for c in (classifier, classifier.mixed())]
     assert classifier(["good", "bad"] * 40)
     stream = classifier.stream(iter(["good"] * 100), chunk=10)
     next(stream)
@@ -98,7 +98,7 @@ def test_the_sessions_are_freed(artifact: Path, optimize_for: str) -> None:
 
 def test_what_nobody_refers_to_is_freed_without_being_closed(artifact: Path) -> None:
     classifier = onnxpress.load(artifact, threads=1)
-    session = weakref.ref(classifier._runner.session.inference_session)
+    session = weakref.ref(classifier._cascade.main.session.inference_session)
     assert classifier("good").label
     gc.disable()
     try:

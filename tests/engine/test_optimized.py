@@ -21,7 +21,7 @@ from onnxpress.artifact import open_artifact
 from onnxpress.optimized import optimized_path, save_optimized
 from onnxpress.session import Session
 from tests.conftest import edit_json
-from tests.export.precision.test_int8 import int8_artifact, sample
+from tests.export.precision.conftest import int8_artifact, sample
 
 __all__ = ["int8_artifact", "sample"]  # fixtures
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import onnxpress
-from onnxpress import loading
+from onnxpress import loading, opening
 from onnxpress.artifact import Artifact, open_artifact
 from onnxpress.manifest import MANIFEST_NAME
 from onnxpress.session import Session
@@ -45,8 +45,8 @@ STEPS = {
     "before the tokenizer": (Artifact, "read"),
     "before the graph": (Artifact, "read_graph"),
     "before the weights are hashed": (Artifact, "held"),
-    "before the session": (loading, "Session"),
-    "after the session": (loading, "EqualLengths"),
+    "before the session": (opening, "Session"),
+    "after the session": (opening, "EqualLengths"),
 }
 
 
@@ -85,7 +85,7 @@ def test_weights_that_change_after_they_were_hashed_are_refused(
             os.utime(weights, ns=(1, 1))
         return Session(*arguments, **settings)
 
-    monkeypatch.setattr(loading, "Session", late)
+    monkeypatch.setattr(opening, "Session", late)
     with pytest.raises(onnxpress.ArtifactIntegrityError, match=r"model\.onnx_data: was replaced while it was loaded"):
         onnxpress.load(served, threads=1)
 

@@ -30,7 +30,7 @@ class Native:
 
 
 def spoiled(classifier: onnxpress.Classifier, spoil: Callable[..., None]) -> None:
-    session = classifier._runner.session
+    session = classifier._cascade.main.session
     session._session = Native(session._session, spoil)  # type: ignore[union-attr]
 
 

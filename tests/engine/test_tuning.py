@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -161,7 +162,7 @@ def test_a_strangers_tuning_is_not_believed(own: Path, monkeypatch: pytest.Monke
         return os.stat_result((*found[:4], found[4] + 4_321, *found[5:]))
 
     with monkeypatch.context() as patch:
-        patch.setattr("onnxpress.beside.os.fstat", of_a_stranger)
+        patch.setattr("onnxpress.beside.os", SimpleNamespace(**{**vars(os), "fstat": of_a_stranger}))
         require_ignored(own)
     assert find_tuning(own, "fp32") == made
 

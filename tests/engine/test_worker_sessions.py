@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import onnxpress
-from onnxpress import loading
+from onnxpress import loading, opening
 from onnxpress.artifact import open_artifact
 from onnxpress.optimized import save_optimized
 from onnxpress.session import Session
@@ -153,6 +153,6 @@ def test_sessions_are_opened_only_where_threads_must_be_told_apart(
             opened.append(settings["threads"])
             super().__init__(*arguments, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loading, "Session", Spy)
+    monkeypatch.setattr(opening, "Session", Spy)
     onnxpress.load(artifact, workers=workers, threads=threads).close()
     assert opened == [threads // workers] * sessions

@@ -16,7 +16,6 @@ from onnxpress_export.passes._graph import constant
 from onnxpress_export.precision.half import convert_to_half, nodes_kept_single
 from onnxpress_export.precision.trial import Trial
 from tests.cli.test_commands import refusal
-from tests.export.precision.test_int8 import sample
 
 __all__ = ["sample"]
 
