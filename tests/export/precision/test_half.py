@@ -17,8 +17,6 @@ from onnxpress_export.precision.half import convert_to_half, nodes_kept_single
 from onnxpress_export.precision.trial import Trial
 from tests.cli.test_commands import refusal
 
-__all__ = ["sample"]
-
 
 @pytest.fixture(scope="module")
 def half_artifact(checkpoint: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
