@@ -103,14 +103,11 @@ def describe(cascade: Cascade) -> str:
     found = cascade.changed
     easy = ""
     if "first" in cascade.stages:
-        easy = (
-            f"the first stage, taught on {cascade.taught:,} texts, answers {cascade.answered['first']:.1%} from a margin "
-            f"of {cascade.thresholds['first']:.3g} on; "
-        )
+        easy = f"the first stage, taught on {cascade.taught:,} texts, answers {cascade.answered['first']:.1%}; "
     limits = ", ".join(f"{stage} below a margin of {limit:.3g}" for stage, limit in cascade.thresholds.items())
     return (
-        f"{easy}fp32 answers again what comes from {limits}: {cascade.answered['fp32']:.2%} of {found.texts:,} unseen texts "
-        f"(seen: {cascade.seen_again:.2%}); {found.changed} changed instead of {found.alone}, at most "
+        f"{easy}fp32 answers again what comes from {limits}: {cascade.answered['fp32']:.2%} of {found.texts:,} unseen "
+        f"texts (seen: {cascade.seen_again:.2%}); {found.changed} changed instead of {found.alone}, at most "
         f"{found.upper_95:.2%} with 95 % confidence; other scores move by up to {cascade.score_difference:.2g} "
         f"(99.9 % of them by {cascade.score_difference_999:.2g})"
     )

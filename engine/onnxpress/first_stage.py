@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from io import BytesIO
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,7 @@ def read_tables(content: bytes, *, labels: int) -> Tables:
     if len(content) > MOST_BYTES:
         raise ValueError(f"{len(content):,} bytes, more than {MOST_BYTES:,}")
     stream = BytesIO(content)
-    arrays = {name: _read_array(stream, content, kind) for name, kind, _ in FORMAT}
+    arrays: dict[str, NDArray[Any]] = {name: _read_array(stream, content, kind) for name, kind, _ in FORMAT}
     if stream.tell() != len(content):
         raise ValueError(f"{len(content) - stream.tell():,} bytes are left after its arrays")
     tables = Tables(**arrays)
@@ -120,7 +120,8 @@ def features_of(
     Args:
         ids: Token ids of all texts.
         lengths: How many each text has, at least 1.
-        tokens, pairs: Rows of the tables.
+        tokens: Rows of the tokens' table.
+        pairs: Rows of the pairs' table.
     """
     following = np.full(len(ids), _NO_TOKEN, dtype=np.int64)
     following[:-1] = ids[1:]

@@ -22,7 +22,6 @@ from onnxpress.errors import (
     OnnxpressError,
 )
 from onnxpress.fidelity import Decision
-from onnxpress.first_stage import FirstStage
 from onnxpress.manifest import Variant
 from onnxpress.opening import Opening
 from onnxpress.runner import Runner

@@ -328,7 +328,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if absent := [stage for stage in self.cascade.stages if stage not in held]:
                 raise ValueError(f"the cascade goes through {absent[0]}, which is no variant of this artifact")
             if "first" in self.cascade.stages and FIRST_STAGE_NAME not in self.files:
-                raise ValueError(f"the cascade begins with a first stage, and {FIRST_STAGE_NAME} is not among the files")
+                raise ValueError(f"the cascade begins with a first stage, but {FIRST_STAGE_NAME} is no file of it")
 
 
 class _Version(msgspec.Struct):

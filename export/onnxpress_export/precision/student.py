@@ -59,13 +59,13 @@ def teach(
     steps = _EPOCHS * -(-len(texts) // _BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
     for _ in range(_EPOCHS):
-        for batch in torch.randperm(len(texts), generator=generator).split(_BATCH):
+        for batch in torch.split(torch.randperm(len(texts), generator=generator), _BATCH):
             features, starts, counts = bags.some(batch.numpy())
             shown = (torch.rand(len(features), generator=generator) >= _HIDDEN) / (1 - _HIDDEN)
             sums = nn.functional.embedding_bag(features, table, starts, mode="sum", per_sample_weights=shown)
             loss = loss_of((sums / counts[:, None]) @ weights + bias, targets[batch])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
     return _whole(bags, *(part.detach().numpy().astype(np.float64) for part in (table, weights, bias)))
@@ -92,9 +92,7 @@ class _Bags:
         return torch.from_numpy(found[0]), torch.from_numpy(found[1]), torch.from_numpy(found[2])
 
 
-def _whole(
-    bags: _Bags, table: NDArray[np.float64], weights: NDArray[np.float64], bias: NDArray[np.float64]
-) -> Tables:
+def _whole(bags: _Bags, table: NDArray[np.float64], weights: NDArray[np.float64], bias: NDArray[np.float64]) -> Tables:
     """What was learned, in whole numbers: each column of the table in its own steps, which the weights make good."""
     steps = np.maximum(np.abs(table).max(axis=0), np.finfo(np.float32).tiny) / 127
     both = np.zeros((bags.tokens + bags.pairs, len(steps)), dtype=np.int8)
