@@ -158,8 +158,9 @@ BAD: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_such_file_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError) as caught:
         read_tables(BAD[name](), labels=LABELS)
+    assert str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ BUDGET = 0.05
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def easy_texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """2,000 different texts without labels."""
     generator = np.random.default_rng(11)
     texts = {" ".join(generator.choice(WORDS, size)) for size in generator.integers(4, 16, 2_020)}
@@ -36,9 +37,9 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first(checkpoint: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def first(checkpoint: Path, easy_texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("first") / "artifact"
-    export(checkpoint, path, sample=sample, max_disagreement=BUDGET, first_stage=True)
+    export(checkpoint, path, sample=easy_texts, max_disagreement=BUDGET, first_stage=True)
     return path
 
 
@@ -109,7 +110,7 @@ def test_it_stands_before_int8(first: Path, int8_artifact: Path, texts: list[str
     assert cascade is not None
     path = shutil.copytree(int8_artifact, tmp_path / "artifact")
     shutil.copy(first / FIRST_STAGE_NAME, path)
-    record = {
+    record: dict[str, Any] = {
         "stages": ["first", "int8", "fp32"],
         "thresholds": {"first": cascade.thresholds["first"], "int8": 0.2},
         "answered": {"first": 0.2, "int8": 0.7, "fp32": 0.1},
@@ -128,9 +129,8 @@ def test_it_stands_before_int8(first: Path, int8_artifact: Path, texts: list[str
         assert together.tobytes() == np.concatenate([classifier.logits([text]) for text in texts]).tobytes()
     with onnxpress.load(path, precision="int8", first_stage=True, recheck=False) as classifier:
         assert classifier.stages == ("first", "int8")
-    edit_json(
-        path / MANIFEST_NAME, lambda manifest: record["thresholds"].update(int8=0.0) or manifest.update(cascade=record)
-    )  # type: ignore[attr-defined]
+    alone = {**record, "thresholds": {**record["thresholds"], "int8": 0.0}}
+    edit_json(path / MANIFEST_NAME, lambda manifest: manifest.update(cascade=alone))
     with onnxpress.load(path, precision="int8", first_stage=True) as classifier:
         assert classifier.stages == ("first", "int8")
 
@@ -162,7 +162,7 @@ def test_a_file_that_is_not_named_is_refused(first: Path, tmp_path: Path) -> Non
 
 
 def test_what_is_not_there_cannot_be_asked_for(artifact: Path) -> None:
-    with pytest.raises(onnxpress.ConfigError, match="has no first stage. Export with --first-stage"):
+    with pytest.raises(onnxpress.ConfigError, match=r"has no first stage\. Export with --first-stage"):
         onnxpress.load(artifact, first_stage=True)
     with pytest.raises(onnxpress.ConfigError, match="first_stage"):
         onnxpress.load(artifact, first_stage="yes")  # type: ignore[arg-type]
@@ -178,10 +178,10 @@ def test_a_small_sample_or_none_is_refused_before_anything_is_made(checkpoint: P
     assert not (tmp_path / "out").exists()
 
 
-def test_a_regression_has_none(make_checkpoint: MakeCheckpoint, sample: Path, tmp_path: Path) -> None:
+def test_a_regression_has_none(make_checkpoint: MakeCheckpoint, easy_texts: Path, tmp_path: Path) -> None:
     path = make_checkpoint(("score",), problem_type="regression")
     with pytest.raises(onnxpress.ConfigError, match="a regression"):
-        export(path, tmp_path / "out", sample=sample, first_stage=True)
+        export(path, tmp_path / "out", sample=easy_texts, first_stage=True)
 
 
 def lesson() -> tuple[list[NDArray[np.int32]], NDArray[np.float32]]:
