@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from onnxpress.encoder import TokenRows
 from onnxpress.errors import RunError
 from onnxpress.fidelity import Decision
+from onnxpress.first_stage import FirstStage
 from onnxpress.planner import Bucket
 from onnxpress.predictions import pool_windows
 from onnxpress.runner import Runner
@@ -48,7 +49,7 @@ class Stage:
     """
 
     name: str
-    runner: Runner
+    runner: Runner | FirstStage
     leaves_at: float = -math.inf
 
 
@@ -81,8 +82,8 @@ class Cascade:
 
     @property
     def main(self) -> Runner:
-        """The first stage's runner, by whose shapes services form batches."""
-        return self.stages[0].runner
+        """Runs the first stage that has a session: by its shapes services form batches, and its device is named."""
+        return next(stage.runner for stage in self.stages if not isinstance(stage.runner, FirstStage))
 
     def close(self) -> None:
         """Free what the stages hold, which nothing may use any more."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-__all__ = ["Cascade", "CascadeChanged", "CascadePoint", "Stage", "describe"]
+__all__ = ["FIRST_STAGE_NAME", "Cascade", "CascadeChanged", "CascadePoint", "Stage", "describe"]
+
+FIRST_STAGE_NAME: Final = "first_stage.npy"
+"""The file that holds the first stage."""
 
 Stage = Literal["first", "int8", "fp32"]
 
@@ -22,7 +25,7 @@ class CascadeChanged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         texts: How many there were.
         changed: Texts with another answer.
         upper_95: The share that is not exceeded with 95 % confidence (Clopper and Pearson, one-sided).
-        alone: Texts with another answer where none is answered again.
+        alone: Texts with another answer where int8 answers all of them, or the first stage where there is no int8.
     """
 
     texts: int
@@ -57,6 +60,7 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         thresholds: Of each stage but the last: the margin (`Decision.margins`) from which its answer is kept.
         answered: Share of the unseen texts that each stage answers.
         changed: What that does to the answers.
+        taught: Texts that the first stage was taught on; 0 without one.
         seen_again: Share of the texts of the search that were answered again.
         score_difference: Largest difference of a score from fp32's, of the unseen texts that are not answered again.
         score_difference_999: The same of 99.9 % of these scores.
@@ -67,6 +71,7 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     thresholds: dict[str, float]
     answered: dict[str, float]
     changed: CascadeChanged
+    taught: int = 0
     seen_again: float = 0.0
     score_difference: float = 0.0
     score_difference_999: float = 0.0
@@ -96,10 +101,13 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 def describe(cascade: Cascade) -> str:
     """The main line of it."""
     found = cascade.changed
+    easy = ""
+    if "first" in cascade.stages:
+        easy = f"the first stage, taught on {cascade.taught:,} texts, answers {cascade.answered['first']:.1%}; "
     limits = ", ".join(f"{stage} below a margin of {limit:.3g}" for stage, limit in cascade.thresholds.items())
     return (
-        f"fp32 answers again what comes from {limits}: {cascade.answered['fp32']:.2%} of {found.texts:,} unseen texts "
-        f"(seen: {cascade.seen_again:.2%}); {found.changed} changed instead of {found.alone}, at most "
+        f"{easy}fp32 answers again what comes from {limits}: {cascade.answered['fp32']:.2%} of {found.texts:,} unseen "
+        f"texts (seen: {cascade.seen_again:.2%}); {found.changed} changed instead of {found.alone}, at most "
         f"{found.upper_95:.2%} with 95 % confidence; other scores move by up to {cascade.score_difference:.2g} "
         f"(99.9 % of them by {cascade.score_difference_999:.2g})"
     )

@@ -54,6 +54,7 @@ def load(
     stride: int | None = None,
     pooling: Pooling = "mean",
     recheck: bool = True,
+    first_stage: bool | None = None,
     cuda: CudaSettings | None = None,
 ) -> Classifier:
     """Load the artifact in the directory `path`, after checking each file's hash, and run it once to warm up.
@@ -85,6 +86,9 @@ def load(
         pooling: "mean" or "max" of the windows' logits.
         recheck: Whether int8 leaves to fp32 the texts that it is not sure of, where the export found from which margin
             on it is: few, and next to all whose answer it would change. False takes what int8 says, and less memory.
+        first_stage: Whether the artifact's first stage, where it was exported with one, answers the texts that it is
+            sure of, in microseconds. None for `optimize_for="throughput"` alone, on the CPU, and not where
+            `precision="fp32"` is asked for by name.
         cuda: What is set on CUDA alone; None for the defaults.
 
     Raises:
@@ -108,6 +112,7 @@ def load(
         stride=stride,
         pooling=pooling,
         recheck=recheck,
+        first_stage=first_stage,
         cuda=cuda or CudaSettings(),
     )
     try:
@@ -174,7 +179,7 @@ def _open_cascade(opening: Opening) -> tuple[Variant, Device, Cascade]:
         runner = opening.runner(variant, device)
     rest = _stages(opening, variant, device)
     runners = [runner, *(opening.runner(other, "cpu") for other, _ in rest[1:])]
-    return variant, device, _joined(opening, rest, runners)
+    return variant, device, _joined(opening, _first(opening, variant, device), rest, runners)
 
 
 def _chosen(artifact: Artifact, settings: Settings, device: Device) -> Variant:
@@ -197,7 +202,8 @@ def _mixed(opening: Opening, variant: Variant, device: Device) -> Callable[[], C
     packed = [(other, other.packed) for other, _ in stages]
     if device == "cuda" or any(graph is None for _, graph in packed):
         return None
-    return lambda: _joined(opening, stages, [opening.packed(other, graph) for other, graph in packed if graph])
+    first = _first(opening, variant, device)
+    return lambda: _joined(opening, first, stages, [opening.packed(other, graph) for other, graph in packed if graph])
 
 
 def _stages(opening: Opening, variant: Variant, device: Device) -> list[tuple[Variant, float]]:
@@ -205,17 +211,44 @@ def _stages(opening: Opening, variant: Variant, device: Device) -> list[tuple[Va
     cascade = opening.artifact.manifest.cascade
     if not opening.settings.recheck or device == "cuda" or cascade is None or variant.precision not in cascade.stages:
         return [(variant, -math.inf)]
-    names = cascade.stages[cascade.stages.index(variant.precision) :]
-    return [(opening.artifact.variant(name), cascade.thresholds.get(name, -math.inf)) for name in names]
+    stages = []
+    for name in cascade.stages[cascade.stages.index(variant.precision) :]:
+        threshold = cascade.thresholds.get(name, -math.inf)
+        stages.append((opening.artifact.variant(name), threshold))
+        if threshold <= 0:  # it answers all that comes to it: nothing need be held for what follows
+            break
+    return stages
 
 
-def _joined(opening: Opening, stages: Sequence[tuple[Variant, float]], runners: Sequence[Runner]) -> Cascade:
+def _first(opening: Opening, variant: Variant, device: Device) -> tuple[Stage, ...]:
+    """The stage before `variant` that needs no session; none where it is not wanted."""
+    settings, cascade = opening.settings, opening.artifact.manifest.cascade
+    there = cascade is not None and "first" in cascade.stages and variant.precision in cascade.stages
+    if settings.first_stage is None:
+        wanted = settings.optimize_for == "throughput" and settings.precision != "fp32"
+        if not (wanted and there and device == "cpu"):
+            return ()
+    elif not settings.first_stage:
+        return ()
+    if cascade is None or not there:
+        raise ConfigError(
+            f"{opening.artifact.path} has no first stage. Export with --first-stage, or leave first_stage out."
+        )
+    if device == "cuda":
+        raise ConfigError("first_stage is for the CPU, whose answers it was measured by; leave it out on CUDA")
+    return (Stage(name="first", runner=opening.first_stage(), leaves_at=cascade.thresholds["first"]),)
+
+
+def _joined(
+    opening: Opening, first: Sequence[Stage], stages: Sequence[tuple[Variant, float]], runners: Sequence[Runner]
+) -> Cascade:
     manifest = opening.artifact.manifest
+    rest = [
+        Stage(name=variant.precision, runner=runner, leaves_at=threshold)
+        for (variant, threshold), runner in zip(stages, runners, strict=True)
+    ]
     return Cascade(
-        [
-            Stage(name=variant.precision, runner=runner, leaves_at=threshold)
-            for (variant, threshold), runner in zip(stages, runners, strict=True)
-        ],
+        [*first, *rest],
         Decision(manifest.activation, manifest.thresholds),
         labels=len(manifest.labels),
         pooling=opening.settings.pooling,

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from onnxpress.cascade_record import Cascade
+from onnxpress.cascade_record import FIRST_STAGE_NAME, Cascade
 from onnxpress.errors import ArtifactNotFoundError, ArtifactSchemaError
 
 __all__ = [
@@ -327,6 +327,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             held = {variant.precision for variant in self.variants} | {"first"}
             if absent := [stage for stage in self.cascade.stages if stage not in held]:
                 raise ValueError(f"the cascade goes through {absent[0]}, which is no variant of this artifact")
+            if "first" in self.cascade.stages and FIRST_STAGE_NAME not in self.files:
+                raise ValueError(f"the cascade begins with a first stage, but {FIRST_STAGE_NAME} is no file of it")
 
 
 class _Version(msgspec.Struct):

@@ -12,8 +12,10 @@ import msgspec
 import numpy as np
 
 from onnxpress.artifact import Artifact
+from onnxpress.cascade_record import FIRST_STAGE_NAME
 from onnxpress.cuda import cuda_problem
 from onnxpress.errors import ArtifactIntegrityError, DeviceUnavailableError, RunError
+from onnxpress.first_stage import FirstStage, read_tables
 from onnxpress.machine import saturates
 from onnxpress.manifest import Graph, Variant
 from onnxpress.optimized import find_optimized
@@ -84,6 +86,20 @@ class Opening:
             padding=_padding(self.artifact),
             run_cost=RUN_COST[variant.precision],
         )
+
+    def first_stage(self) -> FirstStage:
+        """What runs the artifact's first stage.
+
+        Raises:
+            ArtifactIntegrityError: Its file has changed, or is none.
+        """
+        try:
+            tables = read_tables(self.artifact.read(FIRST_STAGE_NAME), labels=len(self.artifact.manifest.labels))
+        except ValueError as error:
+            raise ArtifactIntegrityError(
+                self.artifact.path / FIRST_STAGE_NAME, f"is no first stage ({error}). Export again."
+            ) from error
+        return FirstStage(tables)
 
     def _most(self, device: Device) -> int:
         return self.max_tokens or _MAX_TOKENS[device]

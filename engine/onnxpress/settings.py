@@ -72,6 +72,7 @@ class Settings:
     stride: int | None = None
     pooling: Pooling = "mean"
     recheck: bool = True
+    first_stage: bool | None = None
     cuda: CudaSettings = CudaSettings()
 
     def __post_init__(self) -> None:
@@ -86,6 +87,8 @@ class Settings:
             ("cuda", CudaSettings),
         ):
             _require_kind(name, getattr(self, name), kind)
+        if self.first_stage is not None:
+            _require_kind("first_stage", self.first_stage, bool)
         for name in ("threads", "workers", "max_tokens", "max_texts", "max_characters", "stride"):
             value = getattr(self, name)
             if value is not None or name not in _OPTIONAL:

@@ -100,6 +100,10 @@ def export(
         float, typer.Option(help="Share of answers that fp16 and int8 may change, of texts that its making never saw.")
     ] = 0.005,
     target: Annotated[_Target, typer.Option(help="The CPUs that int8 is for; auto for this machine's.")] = _Target.auto,
+    first_stage: Annotated[
+        bool,
+        typer.Option("--first-stage", help="Teach a small first stage on --sample, that answers the easy texts."),
+    ] = False,
     no_recheck: Annotated[
         bool, typer.Option("--no-recheck", help="int8 answers all texts itself, also those that it is not sure of.")
     ] = False,
@@ -136,6 +140,7 @@ def export(
             max_disagreement=max_disagreement,
             int8_for=target.value,
             recheck=not no_recheck,
+            first_stage=first_stage,
             on_step=show,
         )
     for line in _summary(report, out):

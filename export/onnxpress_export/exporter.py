@@ -39,6 +39,7 @@ from onnxpress_export.fidelity_report import write_report
 from onnxpress_export.graph_census import attention_count, operator_counts, unfused_attentions
 from onnxpress_export.model_inputs import layer_count
 from onnxpress_export.passes import COMMON, CPU, PORTABLE, apply_passes
+from onnxpress_export.precision.first_stage import add_first_stage
 from onnxpress_export.precision.sample import Sample, read_sample
 from onnxpress_export.token_proof import check_tokens
 from onnxpress_export.triton import CONFIG_PATTERN, repository_beside, write_repository
@@ -96,6 +97,7 @@ def export(
     max_disagreement: float = MAX_DISAGREEMENT,
     int8_for: Int8For = "auto",
     recheck: bool = True,
+    first_stage: bool = False,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> ExportReport:
     """Export a fine-tuned classifier to an artifact that provably gives its answers.
@@ -127,6 +129,8 @@ def export(
             this machine's.
         recheck: Whether fp32 may answer again what int8 is not sure of, where that is faster than an int8 that keeps
             the answers alone.
+        first_stage: Whether to teach a first stage on the sample, that answers the texts which it is sure of. It shares
+            the budget, and is left out, with a note, where it answers too few of them.
         on_step: Called with the name of each step before it begins.
 
     Raises:
@@ -156,6 +160,8 @@ def export(
     accepted_from = _thresholds(loaded, thresholds)
     lower = set(precisions) != {"fp32"} or sample is not None
     texts = read_sample(None if sample is None else Path(sample), loaded) if lower else None
+    if first_stage:
+        texts = _with_lesson(texts, sample, loaded)
     architecture = type(loaded.model).__name__
     loaded, notes = within_length_limit(loaded)
     if (rebuilt := loaded.tokenizer_source.rebuilt) is not None:
@@ -199,7 +205,7 @@ def export(
         fp32_variant = Variant(
             precision="fp32", portable=portable, cpu=cpu, packed=packed, weights=(WEIGHTS_NAME,), parity=parity
         )
-        variants, lower_ones = [fp32_variant], Lower()
+        variants, lower_ones, cascade = [fp32_variant], Lower(), None
         if texts is not None:
             fp32 = Fp32(
                 checkpoint=loaded,
@@ -213,16 +219,21 @@ def export(
                 budget=max_disagreement,
                 on_step=on_step,
                 recheck=recheck,
+                first_stage=first_stage,
             )
             lower_ones = write_lower_precisions(fp32, precisions, int8_for=int8_for)
             for graph in (graph for variant in lower_ones.variants for graph in variant.graphs):
                 require_fusion(graph.operators, where=graph.file)
             variants += lower_ones.variants
+            cascade = lower_ones.cascade
+            if first_stage:
+                cascade, left_out = add_first_stage(fp32, lower_ones)
+                notes = (*notes, *left_out)
         on_step("writing the manifest")
         if len(variants) > 1:
-            write_report(staging, f"{target.name}: {architecture}", variants, file_records(staging), lower_ones.cascade)
+            write_report(staging, f"{target.name}: {architecture}", variants, file_records(staging), cascade)
         manifest = _manifest(
-            loaded, accepted_from, tuple(variants), lower_ones.cascade, tokens, staging, target.name, unfused, notes
+            loaded, accepted_from, tuple(variants), cascade, tokens, staging, target.name, unfused, notes
         )
         write_manifest(manifest, staging)
         if layout == "triton":
@@ -242,7 +253,17 @@ def _sign(model: ir.Model) -> None:
 
 
 def _sample_texts(sample: Sample | None) -> list[str | tuple[str, str]]:
-    return [] if sample is None else [example.text for example in (*sample.seen, *sample.unseen)]
+    if sample is None:
+        return []
+    return [example.text for example in (*(sample.taught or sample.seen), *sample.held, *sample.unseen)]
+
+
+def _with_lesson(texts: Sample | None, sample: str | PathLike[str] | None, checkpoint: Checkpoint) -> Sample:
+    if texts is None or sample is None:
+        raise ConfigError("a first stage is taught on your texts: pass them as --sample, or leave --first-stage out.")
+    if checkpoint.activation == "identity":
+        raise ConfigError("a regression is never near another answer, so no first stage can be sure. Leave it out.")
+    return texts.with_lesson()
 
 
 def _thresholds(checkpoint: Checkpoint, by_label: Mapping[str, float] | None) -> tuple[float, ...] | None:

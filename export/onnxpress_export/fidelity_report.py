@@ -117,7 +117,7 @@ def _curves(cascade: Cascade) -> _Curves:
         changed=line([point.changed / most for point in points]),
         expected=line([point.expected / most for point in points]),
         speed=line([point.speed / fastest for point in points]),
-        chosen=x(next(iter(cascade.thresholds.values()))),
+        chosen=x(cascade.thresholds["int8"]),  # the points are its own
         columns=[(x(step * farthest), f"{step * farthest:.3g}") for step in steps],
         shares=[(y(step), f"{step * most:.2%}") for step in steps],
         speeds=[(y(step), f"{step * fastest:.2f} ×") for step in steps],

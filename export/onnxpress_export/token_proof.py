@@ -50,10 +50,10 @@ def check_tokens(checkpoint: Checkpoint, directory: Path, sample: Sequence[Text]
     """
     own = checkpoint.tokenizer_source
     content = (directory / "tokenizer.json").read_text(encoding="utf-8")
-    lines = corpus(Tokenizer.from_str(own.reference))
+    written = corpus(Tokenizer.from_str(own.reference))
     pairs = [text for text in sample if isinstance(text, tuple)]
-    lines = list(dict.fromkeys((*lines, *(text for text in sample if isinstance(text, str)))))[
-        : len(lines) + _MOST_OF_THE_SAMPLE
+    lines = list(dict.fromkeys((*written, *(text for text in sample if isinstance(text, str)))))[
+        : len(written) + _MOST_OF_THE_SAMPLE
     ]
     texts: list[Text] = [*lines, *pairs_of(lines), *pairs[:_MOST_OF_THE_SAMPLE]]
     reference = Tokenizer.from_str(own.reference)
@@ -64,7 +64,7 @@ def check_tokens(checkpoint: Checkpoint, directory: Path, sample: Sequence[Text]
     for length in dict.fromkeys(min(checkpoint.max_length, limit) for limit in (_SHORT, _LONG)):
         if length <= special:
             continue
-        cut: list[Text] = [*texts, *_long_texts(lines, length)]
+        cut: list[Text] = [*texts, *_long_texts(written, length)]  # of a large sample, their pieces would fill memory
         for side in _SIDES:
             reference.enable_truncation(length, strategy="longest_first", direction=side)
             encoder = Encoder(

@@ -60,6 +60,8 @@ Int8For = Literal["auto", "avx2", "avx512", "vnni", "arm64"]
 MAX_DISAGREEMENT: Final = 0.005
 
 _PRECISIONS: Final = ("fp32", "fp16", "int8")
+_BESIDE_FIRST: Final = 0.5
+"""Share of the budget that int8 is chosen by where a first stage has the rest."""
 
 
 def check_precisions(precisions: Sequence[str], budget: float) -> None:
@@ -108,6 +110,7 @@ class Fp32:
         budget: Share of answers that may change.
         on_step: Told the name of each step.
         recheck: Whether fp32 may answer again what int8 is not sure of.
+        first_stage: Whether a first stage will share the budget.
     """
 
     checkpoint: Checkpoint
@@ -121,6 +124,7 @@ class Fp32:
     budget: float
     on_step: Callable[[str], None]
     recheck: bool
+    first_stage: bool = False
 
 
 @dataclass(slots=True)
@@ -180,7 +184,7 @@ def _write_int8(source: Fp32, torch_says: Answers, *, target: Target) -> tuple[V
         source.sample,
         source.decision,
         target=target,
-        budget=source.budget,
+        budget=source.budget * (_BESIDE_FIRST if source.first_stage else 1),
         on_step=source.on_step,
         strategy=strategy,
     )

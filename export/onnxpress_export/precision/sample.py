@@ -1,9 +1,9 @@
-"""The user's texts, in two parts: one to choose by, and one that the choice never sees."""
+"""The user's texts, in parts: to choose by, to teach a first stage, and those that no choice ever sees."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,10 @@ __all__ = ["SEED", "Sample", "read_sample", "torch_answers", "without_repeats"]
 
 SEED: Final = 20_240_229
 _LEAST: Final = 100
+_LEAST_TO_TEACH: Final = 2_000
+_HELPING: Final = 20_000
+_HELD_BACK: Final = 5
+"""One of so many texts finds a first stage's margin, and as many stay unseen."""
 _MOST_TO_SEARCH: Final = 1_000
 _MOST_FOR_TORCH: Final = 1_000
 _MAX_CHARACTERS: Final = 100_000
@@ -40,12 +44,16 @@ class Sample:
         name: Name of the file that they came from.
         seen, unseen: What calibration and search use, and what the figures are measured on.
         encoder: What makes their tokens.
+        taught: What a first stage learns from; none without one.
+        held: What its margin is found by; none without one.
     """
 
     name: str
     seen: Sequence[Example]
     unseen: Sequence[Example]
     encoder: Encoder
+    taught: Sequence[Example] = ()
+    held: Sequence[Example] = ()
 
     @cached_property
     def seen_rows(self) -> TokenRows:
@@ -57,9 +65,35 @@ class Sample:
         """The tokens of `unseen`."""
         return self.encoder.encode([example.text for example in self.unseen])
 
+    @cached_property
+    def taught_rows(self) -> TokenRows:
+        """The tokens of `taught`."""
+        return self.encoder.encode([example.text for example in self.taught])
+
+    @cached_property
+    def held_rows(self) -> TokenRows:
+        """The tokens of `held`."""
+        return self.encoder.encode([example.text for example in self.held])
+
     def with_more_seen(self, count: int) -> Sample:
         """The same after the first `count` unseen texts have been seen too."""
-        return Sample(self.name, [*self.seen, *self.unseen[:count]], self.unseen[count:], self.encoder)
+        return replace(self, seen=[*self.seen, *self.unseen[:count]], unseen=self.unseen[count:])
+
+    def with_lesson(self) -> Sample:
+        """The same with most texts to teach a first stage, which leaves two fifths: to find its margin, and unseen.
+
+        Raises:
+            ConfigError: There are too few texts.
+        """
+        total = len(self.seen) + len(self.unseen)
+        if total < _LEAST_TO_TEACH:
+            raise ConfigError(
+                f"{self.name}: {total:,} different texts; a first stage is taught on at least {_LEAST_TO_TEACH:,}, and "
+                f"{_HELPING:,} help. They need no labels. Bring more, or leave --first-stage out."
+            )
+        part = total // _HELD_BACK
+        lesson, held, unseen = self.unseen[: -2 * part], self.unseen[-2 * part : -part], self.unseen[-part:]
+        return replace(self, unseen=unseen, taught=[*self.seen, *lesson], held=held)
 
 
 def read_sample(path: Path | None, checkpoint: Checkpoint) -> Sample:
