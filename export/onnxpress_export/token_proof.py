@@ -64,7 +64,7 @@ def check_tokens(checkpoint: Checkpoint, directory: Path, sample: Sequence[Text]
     for length in dict.fromkeys(min(checkpoint.max_length, limit) for limit in (_SHORT, _LONG)):
         if length <= special:
             continue
-        cut: list[Text] = [*texts, *_long_texts(written, length)]  # of a large sample, their pieces would fill memory
+        cut: list[Text] = [*texts, *_long_texts(written, length)]
         for side in _SIDES:
             reference.enable_truncation(length, strategy="longest_first", direction=side)
             encoder = Encoder(
@@ -87,7 +87,10 @@ def _require_equal(
 
 
 def _long_texts(lines: Sequence[str], length: int) -> list[Text]:
-    """Texts that surely have more than `length` tokens: a pair of a long one and a short one, each way, and a text."""
-    text = " ".join(lines)
-    text = " ".join([text] * (1 + length // max(1, len(text.split()))))
+    """Texts that surely have more than `length` tokens: a pair of a long one and a short one, each way, and a text.
+
+    Not much more: what is cut off a pair comes in pieces, as many as the pieces of one text times those of the other.
+    """
+    words = " ".join(lines).split()
+    text = " ".join((words * (1 + 2 * length // len(words)))[: 2 * length])
     return [text, (text, "short"), ("short", text), (text, text)]
