@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, get_args
 
 import numpy as np
@@ -180,7 +181,7 @@ def _breaks(text: Text, words: Sequence[Span]) -> list[int]:
     """How strongly each word but the last is parted from the next: texts of a pair most, then sentences, clauses."""
     parts = (text,) if isinstance(text, str) else text
     found = []
-    for word, after in zip(words, words[1:], strict=False):
+    for word, after in pairwise(words):
         if word.part != after.part:
             found.append(3)
             continue

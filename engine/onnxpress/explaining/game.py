@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.encoder import TokenIds, TokenRows
+from onnxpress.encoder import TokenIds
 from onnxpress.explaining.words import Span
 
 __all__ = ["Game", "TracedText"]

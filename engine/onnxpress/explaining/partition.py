@@ -59,8 +59,8 @@ def partition(
     off = np.abs(base + shares.sum(axis=0) - whole).max()
     if not off <= _TOLERANCE * max(1.0, float(np.abs(whole - base).max())):
         raise CheckFailedError(
-            f"the shares of {game.words} words miss the score by {off:.2g}. Pass method='occlusion', or another release "
-            "of shap."
+            f"the shares of {game.words} words miss the score by {off:.2g}. Pass method='occlusion', or "
+            "install another release of shap."
         )
     return shares
 
