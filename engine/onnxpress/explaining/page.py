@@ -79,10 +79,10 @@ def _section(number: int, explanation: Explanation) -> str:
 
 
 def _words_on(explanation: Explanation) -> str:
-    sums = "With it the shares add up to the score. " if explanation.method == "shap" else ""
+    sums = "The shares and this add up to the score. " if explanation.method == "shap" else ""
     return (
         f"{explanation.method}, {explanation.precision}. With every word masked ({explanation.mask}): "
-        f"{explanation.base:.4f}. {sums}{len(explanation):,} words."
+        f"{explanation.base:.4f}. {sums}Words: {len(explanation):,}."
     )
 
 
@@ -103,7 +103,8 @@ def _label_rows(explanation: Explanation) -> str:
     shown += [one for one in explanation.predictions[_MOST_LABELS:] if one.label == explanation.label]
     scale = max(1.0, *(abs(one.score) for one in shown))
     rows = [
-        f'<tr{' class="explained"' if one.label == explanation.label else ""}><th scope="row">{escape(one.label)}</th>'
+        f'<tr class="{"explained" if one.label == explanation.label else "other"}">'
+        f'<th scope="row">{escape(one.label)}</th>'
         f"<td>{_bar('label', 0, abs(one.score) / scale)}</td><td>{one.score:.4f}</td></tr>"
         for one in shown
     ]
