@@ -341,7 +341,7 @@ def test_shares_that_do_not_add_up_are_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(explainers, "PartitionExplainer", Broken)
     ends = np.zeros(2), np.array([0.5, 0.5])
     assert partition(Halves(), [0], *ends, 10).sum() == 1  # type: ignore[arg-type]
-    with pytest.raises(CheckFailedError, match="shares of 2 words miss the score by 0.1"):
+    with pytest.raises(CheckFailedError, match=r"shares of 2 words miss the score by 0\.1"):
         partition(Halves(), [0], ends[0], ends[1] + 0.1, 10)  # type: ignore[arg-type]
 
 

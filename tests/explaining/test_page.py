@@ -1,4 +1,4 @@
-"""The page of explanations: everything is escaped, nothing is fetched, and a browser shows it on a phone and on a desk."""
+"""The page: texts are escaped, nothing is fetched, and a browser shows it on a phone and on a desk."""
 
 from __future__ import annotations
 

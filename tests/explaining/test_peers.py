@@ -43,7 +43,6 @@ def test_shap_plots_an_explanation_of_this_project(classifier: onnxpress.Classif
         values=np.array([word.share for word in mine]),
         base_values=mine.base,
         data=np.array([f"{word.text} " for word in mine]),
-        output_names=mine.label,
     )
     assert "film" in shap.plots.text(theirs, display=False)
 

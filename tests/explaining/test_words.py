@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -44,7 +46,7 @@ def seen(tokenizer: Tokenizer, text: Text) -> list[str]:
     words, (owners,) = words_of(text, [encoding])
     parts = (text,) if isinstance(text, str) else text
     assert words == sorted(words)
-    assert all(a.part < b.part or a.end <= b.start for a, b in zip(words, words[1:], strict=False))
+    assert all(a.part < b.part or a.end <= b.start for a, b in pairwise(words))
     assert set(owners.tolist()) - {-1} == set(range(len(words)))
     assert [owner == -1 for owner in owners] == [part is None for part in encoding.sequence_ids] or not words
     for owner, (start, end) in zip(owners.tolist(), encoding.offsets, strict=True):
