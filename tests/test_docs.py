@@ -30,6 +30,12 @@ def test_the_serving_example_runs(artifact: Path, tmp_path: Path) -> None:
     assert first.count("itive") + first.count("ative") == 2 and second == "2"
 
 
+def test_the_explaining_example_runs(artifact: Path, tmp_path: Path) -> None:
+    first, *words = run_example((ROOT / "docs/explaining.md").read_text(), artifact, tmp_path).splitlines()
+    assert first.split()[0] in ("negative", "positive") and len(words) == 9
+    assert words[2].startswith("9 14 hours ")
+
+
 def test_the_scoring_example_runs(artifact: Path, tmp_path: Path) -> None:
     printed = run_example((ROOT / "docs/scoring.md").read_text(), artifact, tmp_path).splitlines()
     assert printed[0] == "2 1 1" and printed[1].startswith('{"file":"reviews.jsonl","row":2,"reason":"')

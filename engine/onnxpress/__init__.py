@@ -64,6 +64,7 @@ __all__ = [
     "CudaSettings",
     "DeadlineExceededError",
     "DeviceUnavailableError",
+    "Explanation",
     "ForkedError",
     "Histogram",
     "JobChangedError",
@@ -89,6 +90,7 @@ __all__ = [
     "TextTypeError",
     "ThreadedClassifier",
     "TooManyTokensError",
+    "Word",
     "__version__",
     "load",
     "score",
@@ -99,14 +101,17 @@ __version__ = "0.1.0"
 turn_off_telemetry()  # here, so that no process imports ONNX Runtime before it, whichever part of the project it runs
 
 if TYPE_CHECKING:
+    from onnxpress.explaining.explanation import Explanation, Word
     from onnxpress.scoring.api import score
     from onnxpress.scoring.summary import Progress, ScoreSummary
     from onnxpress.serving.asynchronous import AsyncClassifier
 
 _LATER = {
     "AsyncClassifier": "onnxpress.serving.asynchronous",
+    "Explanation": "onnxpress.explaining.explanation",
     "Progress": "onnxpress.scoring.summary",
     "ScoreSummary": "onnxpress.scoring.summary",
+    "Word": "onnxpress.explaining.explanation",
     "score": "onnxpress.scoring.api",
 }
 

@@ -80,6 +80,10 @@ class Cascade:
         """Begin to run tokenized texts: on `workers`, or here and now without them."""
         return Running(self, rows, workers, batches_at_once if workers else 1)
 
+    def alone(self, number: int) -> Cascade:
+        """The stage `number` by itself, which then answers every text, and counts them for itself."""
+        return Cascade([self.stages[number]], self._decision, labels=self.labels, pooling=self._pooling)
+
     @property
     def main(self) -> Runner:
         """Runs the first stage that has a session: by its shapes services form batches, and its device is named."""
@@ -110,7 +114,11 @@ class Cascade:
 
 
 class Running:
-    """Texts that run, stage after stage."""
+    """Texts that run, stage after stage.
+
+    Attributes:
+        answered_at: Once there is a result, the number of the stage that answered each text, intp [texts].
+    """
 
     def __init__(self, cascade: Cascade, rows: TokenRows, workers: Workers | None, batches_at_once: int) -> None:
         """Begin with the first stage."""
@@ -119,6 +127,7 @@ class Running:
         self._workers = workers
         self._batches_at_once = batches_at_once
         self._texts = np.arange(len(rows.lengths) if rows.starts is None else len(rows.starts))
+        self.answered_at = np.zeros_like(self._texts)
         self._begin(0)
 
     def result(self) -> NDArray[np.float32]:
@@ -134,6 +143,7 @@ class Running:
             self._wait()
             logits = self._cascade.pooled(self._logits, self._starts)
             answers[self._texts] = logits
+            self.answered_at[self._texts] = number
             self._texts = self._texts[self._cascade.unsure(stage, logits)]
             if not len(self._texts):
                 break

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from onnxpress.settings import Settings, require_whole
 from onnxpress.started import CHARACTERS_AHEAD, Part, Places, Started, chunks_of
 from onnxpress.texts import LoneText, Text, as_chunks, as_list, as_several, as_stream, is_lone
 from onnxpress.workers import Workers
+
+if TYPE_CHECKING:
+    from onnxpress.explaining.explanation import Explanation, Method
 
 __all__ = ["Classifier"]
 
@@ -163,6 +166,53 @@ class Classifier:
             return [[best] for best in best_labels(scores, self.labels)]
         thresholds = self._thresholds or default_thresholds(len(self.labels))
         return accepted_labels(scores, self.labels, thresholds)
+
+    @overload
+    def explain(  # type: ignore[overload-overlap]
+        self, texts: LoneText, *, label: str | None = None, method: Method = "occlusion", evaluations: int = 500
+    ) -> Explanation: ...
+    @overload
+    def explain(
+        self, texts: Sequence[Text], *, label: str | None = None, method: Method = "occlusion", evaluations: int = 500
+    ) -> list[Explanation]: ...
+
+    def explain(
+        self,
+        texts: LoneText | Sequence[Text],
+        *,
+        label: str | None = None,
+        method: Method = "occlusion",
+        evaluations: int = 500,
+    ) -> Explanation | list[Explanation]:
+        """Which words of one text, or of each of several, speak for a label, and which against it.
+
+        Args:
+            texts: What to explain, as the call itself takes it.
+            label: The label whose score is explained; None for each text's best one.
+            method: "occlusion" masks each word alone. "shap" gives shares that add up to the score; it needs the extra
+                `explain`.
+            evaluations: Masked variants of a text that SHAP may look at, at least 2.
+
+        Raises:
+            ConfigError: A setting outside its range, or a label that the model has not.
+            MissingDependencyError: `method` is "shap", and the package is not installed.
+            TextError: A text cannot be classified; none is explained.
+            CheckFailedError: SHAP's shares do not add up to the score.
+        """
+        from onnxpress.explaining.explain import Answering, Question, explain_texts
+
+        with self._lifetime:
+            answering = Answering(
+                encoder=self._encoder,
+                cascade=self._cascade,
+                workers=self._pool,
+                at_once=self._workers,
+                labels=self.labels,
+                activation=self._activation,
+            )
+            question = Question(label=label, method=method, evaluations=evaluations)
+            found = explain_texts(as_several(texts), answering, question)
+        return found[0] if is_lone(texts) else found
 
     def stream(self, texts: Iterable[Text], *, chunk: int | None = None) -> Iterator[Prediction]:
         """Classify an endless iterable in constant memory, in order, `chunk` texts at a time.

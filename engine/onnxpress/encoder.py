@@ -51,6 +51,15 @@ class TokenIds:
     ids: NDArray[np.int32]
     type_ids: NDArray[np.int32] | None = None
 
+    @classmethod
+    def of(cls, encoding: Encoding) -> TokenIds:
+        """What is kept of `encoding`."""
+        type_ids = encoding.type_ids
+        return cls(
+            np.array(encoding.ids, dtype=np.int32),
+            np.array(type_ids, dtype=np.int32) if any(type_ids) else None,
+        )
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -141,6 +150,11 @@ class Encoder:
         self._tokens_tell = long_text != "truncate" or not all(special)  # whether a text is bad may take tokens to tell
         self._at_once = _texts_at_once()
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What makes the tokens. Nothing of it may be changed."""
+        return self._tokenizer
+
     def encode(self, texts: Sequence[Text]) -> TokenRows:
         """Tokenize `texts`, a sentence pair being a tuple of two.
 
@@ -184,6 +198,16 @@ class Encoder:
             starts = np.cumsum(counts) - counts
         return TokenRows(rows, np.fromiter(map(len, rows), dtype=np.int64, count=len(rows)), starts)
 
+    def trace(self, text: Text) -> list[Encoding]:
+        """The rows of a checked text as the tokenizer gives them, with where each token stands in it.
+
+        Raises as `encode` does, index 0.
+        """
+        parts = (text,) if isinstance(text, str) else text
+        with native:
+            encoding = self._tokenizer.encode(*parts)
+        return self._rows(0, text, encoding)
+
     def count_tokens(self, texts: Sequence[Text]) -> NDArray[np.int64]:
         """Tokens that each text has before any are cut, special tokens included, int64 [texts].
 
@@ -212,14 +236,18 @@ class Encoder:
         """The rows of each text: one, or one a window."""
         found: list[list[TokenIds]] = []
         for text, encoding in zip(part.texts, self._encodings(self._tokenizer, part.texts), strict=True):
-            index = part.first + len(found)
-            if not len(encoding):
-                raise NoTokensError(index)
-            windows = [] if self._long_text == "truncate" else encoding.overflowing
-            if windows:
-                self._refuse_long(index, text)
-            found.append([_token_ids(row) for row in (encoding, *windows)])
+            rows = self._rows(part.first + len(found), text, encoding)
+            found.append([TokenIds.of(row) for row in rows])
         return found
+
+    def _rows(self, index: int, text: Text, encoding: Encoding) -> list[Encoding]:
+        """The row of a text, or one a window."""
+        if not len(encoding):
+            raise NoTokensError(index)
+        windows = [] if self._long_text == "truncate" else encoding.overflowing
+        if windows:
+            self._refuse_long(index, text)
+        return [encoding, *windows]
 
     def _refuse_long(self, index: int, text: Text) -> None:
         if self._long_text == "error":
@@ -258,14 +286,6 @@ def slices_of(texts: Sequence[Text], *, most: int, characters: int) -> Iterator[
 def _cut(texts: Sequence[Text]) -> Iterator[_Slice]:
     for start, end in slices_of(texts, most=_SLICE_TEXTS, characters=_SLICE_CHARACTERS):
         yield _Slice(texts[start:end], start)
-
-
-def _token_ids(encoding: Encoding) -> TokenIds:
-    type_ids = encoding.type_ids
-    return TokenIds(
-        np.array(encoding.ids, dtype=np.int32),
-        np.array(type_ids, dtype=np.int32) if any(type_ids) else None,
-    )
 
 
 def _texts_at_once() -> int:
