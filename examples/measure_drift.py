@@ -45,7 +45,6 @@ class Corpus:
         parts = []
         for part, start in zip(self._answered, self._starts, strict=False):
             inside = chosen[(chosen >= start) & (chosen < start + len(part.logits))] - start
-            # the different texts stay those of the whole part, so only their counts are of those chosen
             parts.append(part.only(inside.tolist()))
         return profile_of(self._manifest, self._observer.counts(parts))
 
@@ -53,7 +52,8 @@ class Corpus:
 def main() -> None:
     """Print both counts."""
     artifact, before, now = map(Path, sys.argv[1:4])
-    texts, draws = (int(number) for number in (*sys.argv[4:6], *(500, 20)[len(sys.argv[4:6]) :]))
+    texts = int(sys.argv[4]) if len(sys.argv) > 4 else 500
+    draws = int(sys.argv[5]) if len(sys.argv) > 5 else 20
     generator = np.random.default_rng(22)
     with onnxpress.load(artifact, optimize_for="throughput", spinning=False) as classifier:
         baseline, current = (Corpus(artifact, classifier, path) for path in (before, now))

@@ -15,6 +15,7 @@ import onnxpress
 from onnxpress.watching.compare import compare_profiles
 from onnxpress.watching.page import page
 from onnxpress.watching.profile import read_profile
+from onnxpress.watching.report import markdown
 from tests.watching.conftest import draw_texts
 
 
@@ -97,6 +98,11 @@ def test_names_of_labels_are_text_in_both_pages(folder: Path) -> None:
     )
     found = compare_profiles(one, two, limit=0.0001, confidence=0.9)
     assert "<script>" not in page(found)
+    one, two = (
+        msgspec.structs.replace(profile, label_counts=counts)
+        for profile, counts in ((one, (one.texts, 0)), (two, (0, two.texts)))
+    )
+    assert "| a\\|b c | 0.0% | 100.0% |" in markdown(compare_profiles(one, two, limit=0.1, confidence=0.9))
 
 
 def test_without_scipy_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
