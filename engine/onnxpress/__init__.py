@@ -43,13 +43,16 @@ from onnxpress.errors import (
 )
 from onnxpress.loading import load
 from onnxpress.predictions import Prediction
-from onnxpress.serving.metrics import Histogram, ServiceMetrics
+from onnxpress.serving.answers import AnswerMetrics
+from onnxpress.serving.histogram import Histogram
+from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.threaded import ThreadedClassifier
 from onnxpress.settings import CudaSettings, Settings
 from onnxpress.telemetry import turn_off_telemetry
 from onnxpress.texts import Text
 
 __all__ = [
+    "AnswerMetrics",
     "ArtifactError",
     "ArtifactIntegrityError",
     "ArtifactNotFoundError",

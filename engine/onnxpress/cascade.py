@@ -117,17 +117,19 @@ class Running:
     """Texts that run, stage after stage.
 
     Attributes:
-        answered_at: Once there is a result, the number of the stage that answered each text, intp [texts].
+        rows: The texts.
+        answered_by: The stage that answered each, by its number from 0, uint8 [texts]; once there is a result.
     """
+
+    answered_by: NDArray[np.uint8]
 
     def __init__(self, cascade: Cascade, rows: TokenRows, workers: Workers | None, batches_at_once: int) -> None:
         """Begin with the first stage."""
         self._cascade = cascade
-        self._rows = rows
+        self.rows = rows
         self._workers = workers
         self._batches_at_once = batches_at_once
         self._texts = np.arange(len(rows.lengths) if rows.starts is None else len(rows.starts))
-        self.answered_at = np.zeros_like(self._texts)
         self._begin(0)
 
     def result(self) -> NDArray[np.float32]:
@@ -137,13 +139,14 @@ class Running:
             RunError: A run failed, or the last stage's logits are not finite. Its index is that of a text.
         """
         answers = np.empty((len(self._texts), self._cascade.labels), dtype=np.float32)
+        self.answered_by = np.zeros(len(self._texts), dtype=np.uint8)
         for number, stage in enumerate(self._cascade.stages):
             if number:
                 self._begin(number)
             self._wait()
             logits = self._cascade.pooled(self._logits, self._starts)
             answers[self._texts] = logits
-            self.answered_at[self._texts] = number
+            self.answered_by[self._texts] = number
             self._texts = self._texts[self._cascade.unsure(stage, logits)]
             if not len(self._texts):
                 break
@@ -160,7 +163,7 @@ class Running:
         which, self._starts = self._rows_of(self._texts)
         logits = self._logits = np.empty((len(which), self._cascade.labels), dtype=np.float32)
         runner = self._cascade.stages[number].runner
-        rows = self._rows
+        rows = self.rows
 
         def run(bucket: Bucket) -> None:
             place = replace(bucket, rows=which[bucket.rows])
@@ -179,10 +182,10 @@ class Running:
 
     def _rows_of(self, texts: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
         """The rows of `texts`, and the first of each text among them."""
-        starts = self._rows.starts
+        starts = self.rows.starts
         if starts is None:
             return texts, None
-        counts = np.diff(starts, append=len(self._rows.lengths))[texts]
+        counts = np.diff(starts, append=len(self.rows.lengths))[texts]
         firsts = np.cumsum(counts) - counts
         return np.repeat(starts[texts] - firsts, counts) + np.arange(int(counts.sum())), firsts
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.answered import Answered, joined_logits
 from onnxpress.cascade import Cascade
 from onnxpress.encoder import Encoder, TokenRows, slices_of
 from onnxpress.errors import ConfigError, TextError
+from onnxpress.fidelity import Decision
 from onnxpress.lifetime import Lifetime
 from onnxpress.manifest import Manifest
 from onnxpress.predictions import (
@@ -241,7 +243,11 @@ class Classifier:
             TextError: A text cannot be classified; all chunks before its own were yielded. Its index counts from its
                 own chunk's start.
         """
-        return self._stream_logits(as_chunks(chunks))
+        return map(joined_logits, self.stream_answered(chunks))
+
+    def stream_answered(self, chunks: Iterable[Sequence[Text]]) -> Iterator[Sequence[Answered]]:
+        """As `stream_logits`, with what else is known of the texts: the parts, at least one, that a chunk ran in."""
+        return self._stream_answered(as_chunks(chunks))
 
     def count_tokens(self, texts: Sequence[Text]) -> NDArray[np.int64]:
         """Tokens that each text has before any are cut, special tokens included, int64 [len(texts)].
@@ -276,6 +282,10 @@ class Classifier:
         Raises:
             RunError: ONNX Runtime failed, or logits are not finite. Its index is that of a text of `rows`.
         """
+        return self.answer(rows).logits
+
+    def answer(self, rows: TokenRows) -> Answered:
+        """As `run`, with what else is known of the texts."""
         with self._lifetime:
             return self._begin(rows, None, Places()).result()
 
@@ -325,6 +335,16 @@ class Classifier:
         return tuple(stage.name for stage in self._cascade.stages)
 
     @property
+    def decision(self) -> Decision:
+        """What makes an answer of logits."""
+        return Decision(self._activation, self._thresholds)
+
+    @property
+    def unknown_token(self) -> int | None:
+        """What the tokenizer writes for what is not in its vocabulary; None where it has a token for everything."""
+        return self._encoder.unknown_token
+
+    @property
     def answered(self) -> dict[str, int]:
         """Different texts that each stage has answered until now, by its name; those of `mixed` apart."""
         return self._cascade.answered
@@ -356,20 +376,20 @@ class Classifier:
             self._encoder.check(texts)
             parts = list(self._parts(texts))
             if len(parts) == 1:
-                return self._started(parts[0]).result()
-            return np.concatenate(list(self._run(parts)))
+                return self._started(parts[0]).result().logits
+            return joined_logits(list(self._run(parts)))
 
     def _stream(self, chunks: Iterable[Sequence[Text]]) -> Iterator[Prediction]:
         done = 0
         try:
-            for scores in map(self.scores, self._stream_logits(chunks)):
+            for scores in map(self.scores, map(joined_logits, self._stream_answered(chunks))):
                 yield from best_labels(scores, self.labels)
                 done += len(scores)
         except TextError as error:
             raise error.moved(done) from None
 
-    def _stream_logits(self, chunks: Iterable[object]) -> Iterator[NDArray[np.float32]]:
-        """Logits of each chunk, in order; the parts of a long one run one after the other too."""
+    def _stream_answered(self, chunks: Iterable[object]) -> Iterator[list[Answered]]:
+        """The parts of each chunk, in order; those of a long one run one after the other too."""
         counts: deque[int] = deque()
 
         def parts() -> Iterator[Part]:
@@ -380,12 +400,12 @@ class Classifier:
                 counts.append(len(found))
                 yield from found
 
-        done: list[NDArray[np.float32]] = []
-        for logits in self._run(parts()):
-            done.append(logits)
+        done: list[Answered] = []
+        for part in self._run(parts()):
+            done.append(part)
             if len(done) == counts[0]:
                 counts.popleft()
-                yield np.concatenate(done) if len(done) > 1 else done[0]
+                yield done
                 done = []
 
     def _parts(self, texts: Sequence[Text]) -> Iterator[Part]:
@@ -394,8 +414,8 @@ class Classifier:
         for start, end in list(ranges) or [(0, 0)]:
             yield Part(texts[start:end], start)
 
-    def _run(self, parts: Iterable[Part]) -> Iterator[NDArray[np.float32]]:
-        """Logits of each part, in order; what fails does so after all before it was yielded.
+    def _run(self, parts: Iterable[Part]) -> Iterator[Answered]:
+        """What each part became, in order; what fails does so after all before it was yielded.
 
         Only what is done with a part is a call: the next may be long in coming.
         """
@@ -431,7 +451,7 @@ class Classifier:
             rows = self._encoder.tokenize(texts, self._spread)
             return self._begin(rows, self._pool, places)
 
-    def _result(self, started: Started) -> NDArray[np.float32]:
+    def _result(self, started: Started) -> Answered:
         with self._lifetime:
             return started.result()
 

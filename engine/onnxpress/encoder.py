@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -80,11 +81,13 @@ class TokenRows:
         encodings: One a row, in the texts' order; a long text may have several rows, one a window.
         lengths: Tokens a row, special tokens included, int64 [rows].
         starts: The first row of each text, where some have several, intp [texts]; None where each has one.
+        cut: Which texts lost tokens, bool [texts]; None where none did.
     """
 
     encodings: Sequence[TokenIds]
     lengths: NDArray[np.int64]
     starts: NDArray[np.intp] | None = None
+    cut: NDArray[np.bool_] | None = None
 
     def inputs(self, rows: NDArray[np.intp], names: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         """The graph's inputs for `rows`, which must have equal length: int64 [rows, length] by name."""
@@ -99,6 +102,10 @@ class TokenRows:
         return row if self.starts is None else int(np.searchsorted(self.starts, row, side="right")) - 1
 
 
+class _Unigram(msgspec.Struct):
+    unk_id: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Slice:
     """Texts that are tokenized by one thread, one after the other; `first` is the index of the first of them."""
@@ -107,7 +114,15 @@ class _Slice:
     first: int
 
 
-Spread = Callable[[Callable[[_Slice], list[list[TokenIds]]], Sequence[_Slice]], Iterable[list[list[TokenIds]]]]
+@dataclass(frozen=True, slots=True)
+class _Tokenized:
+    """A text's rows, one or one a window, and whether they lack some of its tokens."""
+
+    rows: list[TokenIds]
+    is_cut: bool = False
+
+
+Spread = Callable[[Callable[[_Slice], list[_Tokenized]], Sequence[_Slice]], Iterable[list[_Tokenized]]]
 """As `map` does, perhaps in several threads: results come in order."""
 
 
@@ -192,11 +207,13 @@ class Encoder:
         """As `encode`, of texts that were checked; `spread` maps over parts of them, in order."""
         found = list(chain.from_iterable(spread(self._tokenize_slice, list(_cut(texts)))))
         starts = None
-        rows = list(chain.from_iterable(found))
+        rows = list(chain.from_iterable(text.rows for text in found))
         if len(rows) > len(found):
-            counts = np.fromiter(map(len, found), dtype=np.intp, count=len(found))
+            counts = np.fromiter((len(text.rows) for text in found), dtype=np.intp, count=len(found))
             starts = np.cumsum(counts) - counts
-        return TokenRows(rows, np.fromiter(map(len, rows), dtype=np.int64, count=len(rows)), starts)
+        cut = np.fromiter((text.is_cut for text in found), dtype=np.bool_, count=len(found))
+        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+        return TokenRows(rows, lengths, starts, cut if cut.any() else None)
 
     def trace(self, text: Text) -> list[Encoding]:
         """The rows of a checked text as the tokenizer gives them, with where each token stands in it.
@@ -218,6 +235,14 @@ class Encoder:
         return np.array(counts, dtype=np.int64)
 
     @cached_property
+    def unknown_token(self) -> int | None:
+        """What the tokenizer writes for what is not in its vocabulary; None where it has a token for everything."""
+        model = self._tokenizer.model
+        if not hasattr(model, "unk_token"):  # Unigram tells it in its state alone
+            return msgspec.json.decode(model.__getstate__(), type=_Unigram).unk_id
+        return None if model.unk_token is None else self._tokenizer.token_to_id(model.unk_token)
+
+    @cached_property
     def _whole(self) -> Tokenizer:
         """The tokenizer without truncation: a copy, as the other may be at work in another thread."""
         from tokenizers import Tokenizer
@@ -232,12 +257,12 @@ class Encoder:
                 encodings = tokenizer.encode_batch_fast(list(texts[start : start + self._at_once]))
             yield from encodings
 
-    def _tokenize_slice(self, part: _Slice) -> list[list[TokenIds]]:
-        """The rows of each text: one, or one a window."""
-        found: list[list[TokenIds]] = []
+    def _tokenize_slice(self, part: _Slice) -> list[_Tokenized]:
+        found: list[_Tokenized] = []
         for text, encoding in zip(part.texts, self._encodings(self._tokenizer, part.texts), strict=True):
             rows = self._rows(part.first + len(found), text, encoding)
-            found.append([TokenIds.of(row) for row in rows])
+            is_cut = self._long_text == "truncate" and len(encoding) >= self._max_length and bool(encoding.overflowing)
+            found.append(_Tokenized([TokenIds.of(row) for row in rows], is_cut=is_cut))
         return found
 
     def _rows(self, index: int, text: Text, encoding: Encoding) -> list[Encoding]:

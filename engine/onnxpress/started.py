@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.answered import Answered
 from onnxpress.cascade import Running
 from onnxpress.errors import TextError
 from onnxpress.texts import Text
@@ -57,11 +58,11 @@ class Started:
     running: Running
     places: Places
 
-    def result(self) -> NDArray[np.float32]:
-        """Logits of every place, once all have run. Raises as `Running.result` does."""
+    def result(self) -> Answered:
+        """Every place's, once all have run. Raises as `Running.result` does."""
         with self.places.told():
             logits = self.running.result()
-        return logits if self.places.repeats is None else logits[self.places.repeats]
+        return Answered(logits, self.running.answered_by, self.running.rows).placed(self.places.repeats)
 
     def cancel(self) -> None:
         """Do not run what has not begun."""

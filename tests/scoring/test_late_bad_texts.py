@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 import onnxpress
+from onnxpress.answered import Answered
 from onnxpress.classifier import Classifier
 from onnxpress.encoder import Text, TokenRows
 from onnxpress.errors import TextError
@@ -35,7 +34,7 @@ class RunError(TextError, RuntimeError):
 @pytest.fixture
 def classifier_without_special_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     """A classifier that refuses empty texts when it tokenizes, with what follows begun already."""
-    encode, stream, rejected = Classifier.encode, Classifier.stream_logits, Classifier.rejected
+    encode, stream, rejected = Classifier.encode, Classifier.stream_answered, Classifier.rejected
 
     def require(texts: Sequence[Text]) -> None:
         for index, text in enumerate(texts):
@@ -46,7 +45,7 @@ def classifier_without_special_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
         require(texts)
         return encode(self, texts)
 
-    def checked_stream(self: Classifier, chunks: Iterable[Sequence[Text]]) -> Iterator[NDArray[np.float32]]:
+    def checked_stream(self: Classifier, chunks: Iterable[Sequence[Text]]) -> Iterator[Sequence[Answered]]:
         before: Sequence[Text] | None = None
         for chunk in chunks:
             if before is not None:
@@ -58,7 +57,7 @@ def classifier_without_special_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
             yield from stream(self, [before])
 
     monkeypatch.setattr(Classifier, "encode", checked_encode)
-    monkeypatch.setattr(Classifier, "stream_logits", checked_stream)
+    monkeypatch.setattr(Classifier, "stream_answered", checked_stream)
     assert rejected is Classifier.rejected
 
 
@@ -94,10 +93,10 @@ def test_the_first_is_told_where_none_may_be(artifact: Path, tmp_path: Path) -> 
 
 
 def test_an_error_of_the_run_is_no_rows(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: Classifier, chunks: Iterable[Sequence[Text]]) -> Iterator[NDArray[np.float32]]:
+    def fail(self: Classifier, chunks: Iterable[Sequence[Text]]) -> Iterator[Sequence[Answered]]:
         raise RunError(0)
 
     write(tmp_path / "in.jsonl", set())
-    monkeypatch.setattr(Classifier, "stream_logits", fail)
+    monkeypatch.setattr(Classifier, "stream_answered", fail)
     with pytest.raises(RunError):
         onnxpress.score(artifact, tmp_path / "in.jsonl", tmp_path / "out.jsonl", on_bad_row="skip")

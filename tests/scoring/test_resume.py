@@ -20,6 +20,7 @@ from onnxpress.scoring.journal import Header, Journal, PartRecord, WrittenFile
 from onnxpress.scoring.layout import Layout
 from onnxpress.scoring.lock import hold_lock
 from onnxpress.scoring.rows import Position
+from onnxpress.watching.counts import Counts
 from tests.conftest import edit_json
 from tests.scoring.conftest import ROWS, Stopped, make_table, read_folder, score_command
 
@@ -286,7 +287,7 @@ def test_a_line_that_the_disk_does_not_take_is_not_believed(tmp_path: Path) -> N
             rows=1,
             scored=1,
             rejected=0,
-            labels={},
+            seen=Counts(),
             file=WrittenFile(name="x", bytes=1, crc32=0),
             rejects=None,
         )

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import onnxpress
+from onnxpress.answered import Answered
 from onnxpress.encoder import TokenRows
 
 
@@ -29,8 +29,8 @@ class Gate:
         self._open.set()
         self._began = threading.Semaphore(0)
         mixed = classifier.mixed()
-        self._run = mixed.run
-        mixed.run = self._held  # type: ignore[method-assign]
+        self._answer = mixed.answer
+        mixed.answer = self._held  # type: ignore[method-assign]
 
     def shut(self) -> None:
         """Hold the runs that begin from now on."""
@@ -44,14 +44,14 @@ class Gate:
         """Until one more run has begun."""
         assert self._began.acquire(timeout=20), "no run began"
 
-    def _held(self, rows: TokenRows) -> np.ndarray:
+    def _held(self, rows: TokenRows) -> Answered:
         self.sizes.append(len(rows.lengths))
         self.lengths.append(rows.lengths.tolist())
         self._began.release()
         assert self._open.wait(timeout=20), "the test left the gate shut"
         if self.error is not None:
             raise self.error
-        return self._run(rows)
+        return self._answer(rows)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 import weakref
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
@@ -16,7 +17,11 @@ from prometheus_client import CollectorRegistry
 
 import onnxpress
 from onnxpress import ThreadedClassifier
+from onnxpress.answered import Answered
+from onnxpress.encoder import TokenRows
+from onnxpress.fidelity import Decision
 from onnxpress.serving import opentelemetry
+from onnxpress.serving.answers import AnswerRecorder
 from onnxpress.serving.metrics import Recorder, ServiceMetrics
 from onnxpress.serving.opentelemetry import ServiceInstruments
 from onnxpress.serving.prometheus import ServiceCollector
@@ -28,10 +33,12 @@ class Service:
     """Some requests, as a service counts them; `reads` is how often it was asked."""
 
     def __init__(self) -> None:
-        self.recorder = Recorder()
+        self.recorder = Recorder(AnswerRecorder(("bad", "good"), ("int8", "fp32"), Decision("softmax")))
         self.recorder.came(0)
         self.recorder.came(3)
-        self.recorder.ran([0.25, 0.5])
+        rows = TokenRows([], np.zeros(2, dtype=np.int64), cut=np.array([True, False]))
+        logits = np.array([[0.0, 3.0], [0.5, 0.0]], dtype=np.float32)
+        self.recorder.ran([0.25, 0.5], Answered(logits, np.array([0, 1], dtype=np.uint8), rows))
         self.recorder.ended("refused", 4)
         self.reads = 0
 
@@ -87,6 +94,30 @@ def test_the_values_are_those_of_the_service(reader: InMemoryMetricReader, meter
     assert list(buckets.values()) == [1, 1, 2, 0, 1, 0, 2, 2]
 
 
+def test_the_answers_are_those_of_the_service(reader: InMemoryMetricReader, meter: Meter) -> None:
+    ServiceInstruments(Service().metrics, {"model": "reviews"}, meter)
+    found = collect(reader)
+    own = {"model": "reviews"}
+    assert [found[at("answers", label=label, **own)] for label in ("bad", "good")] == [1, 1]
+    assert [found[at("stage_answers", stage=stage, **own)] for stage in ("int8", "fp32")] == [1, 1]
+    assert [found[at("long_texts", read=how, **own)] for how in ("cut", "windows")] == [1, 0]
+    assert [found[at("answer_margin.bucket", le=bound, **own)] for bound in ("0.2", "0.5", "2", "3")] == [0, 1, 1, 2]
+    assert [found[at("answer_score.bucket", le=bound, **own)] for bound in ("0.6", "0.65", "0.95", "0.99")] == [
+        0,
+        1,
+        1,
+        2,
+    ]
+    assert found[at("answer_margin.sum", **own)] == 3.5
+
+
+@pytest.mark.parametrize("name", ["outcome", "label", "stage", "read", "le"])
+def test_a_name_that_the_metrics_use_is_refused(meter: Meter, name: str) -> None:
+    for make in (ServiceCollector, lambda read, own: ServiceInstruments(read, own, meter)):
+        with pytest.raises(onnxpress.ConfigError, match=f"the metrics use '{name}' themselves"):
+            make(Service().metrics, {name: "reviews"})
+
+
 def test_kinds_and_units(reader: InMemoryMetricReader, meter: Meter) -> None:
     ServiceInstruments(Service().metrics, meter=meter)
     data = reader.get_metrics_data()
@@ -96,11 +127,16 @@ def test_kinds_and_units(reader: InMemoryMetricReader, meter: Meter) -> None:
     assert metrics.keys() - sums == {"onnxpress.waiting_requests", "onnxpress.waiting_tokens"}
     assert {name: metric.unit for name, metric in metrics.items() if metric.unit} == {
         "onnxpress.requests": "{request}",
+        "onnxpress.answers": "{answer}",
+        "onnxpress.stage_answers": "{answer}",
+        "onnxpress.long_texts": "{text}",
         "onnxpress.waiting_requests": "{request}",
         "onnxpress.waiting_tokens": "{token}",
         "onnxpress.queue_depth.sum": "{request}",
         "onnxpress.batch_size.sum": "{request}",
         "onnxpress.request_seconds.sum": "s",
+        "onnxpress.answer_score.sum": "1",
+        "onnxpress.answer_margin.sum": "1",
     }
 
 
@@ -165,11 +201,13 @@ def test_services_may_come_before_the_global_provider() -> None:
 from opentelemetry.metrics import set_meter_provider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from onnxpress.fidelity import Decision
+from onnxpress.serving.answers import AnswerRecorder
 from onnxpress.serving.metrics import Recorder
 from onnxpress.serving.opentelemetry import ServiceInstruments
 
 def metrics():
-    return Recorder().metrics(waiting=1, waiting_tokens=5)
+    return Recorder(AnswerRecorder((), (), Decision("softmax"))).metrics(waiting=1, waiting_tokens=5)
 
 ServiceInstruments(metrics, {"model": "reviews"})
 ServiceInstruments(metrics, {"model": "intents"})

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 import onnxpress
 from onnxpress.cli.doctor import doctor
+from onnxpress.cli.drift import drift
 from onnxpress.cli.explain import explain
 from onnxpress.cli.foreign import silence_libraries
 from onnxpress.cli.inspect import inspect
@@ -95,6 +96,7 @@ app.command()(verify)
 app.command()(tune)
 app.command()(score)
 app.command()(explain)
+app.command()(drift)
 app.command()(doctor)
 for _entry in sorted(entry_points(group="onnxpress.commands"), key=lambda entry: entry.name):
     app.add_typer(_entry.load(), name=None)

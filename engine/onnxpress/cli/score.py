@@ -56,6 +56,9 @@ def score(
     workers: Annotated[int, typer.Option(help="Ray actors, each with an engine.")] = 1,
     gpus_per_worker: Annotated[float, typer.Option(help="GPUs of each Ray actor.")] = 0,
     ray_address: Annotated[str | None, typer.Option(help="A Ray cluster that runs, instead of a local one.")] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Also write a profile of the answers there, for `onnxpress drift`.")
+    ] = None,
     summary: Annotated[Path | None, typer.Option(help="Also write the summary there, as JSON.")] = None,
 ) -> None:
     """Classify the rows of files. Killed, the same command goes on where it was."""
@@ -78,6 +81,7 @@ def score(
                 threads=threads,
                 max_characters=max_characters,
                 restart=restart,
+                profile=profile,
                 engine=cast("Engine", engine),
                 workers=workers,
                 gpus_per_worker=gpus_per_worker,
@@ -91,7 +95,8 @@ def score(
         raise typer.Exit(_INTERRUPTED) from error
     if summary is not None:
         rejected = found.rejected_file and printable(found.rejected_file)
-        told = msgspec.structs.replace(found, output=printable(found.output), rejected_file=rejected)
+        written = found.profile and printable(found.profile)
+        told = msgspec.structs.replace(found, output=printable(found.output), rejected_file=rejected, profile=written)
         summary.write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
     typer.echo(_told(found), err=True)
 
@@ -159,5 +164,7 @@ def _told(summary: ScoreSummary) -> str:
     if summary.rejected_file is not None:
         lines.append(f"{summary.rejected:,} rejected: {printable(summary.rejected_file)}")
     lines += [f"column {wanted} is named {name}" for wanted, name in summary.columns.items() if wanted != name]
+    if len(summary.answered) > 1:
+        lines.append("answered by " + ", ".join(f"{stage} {share:.2%}" for stage, share in summary.answered.items()))
     lines += [f"{count:>12,}  {label}" for label, count in sorted(summary.labels.items(), key=lambda item: -item[1])]
     return "\n".join(lines)

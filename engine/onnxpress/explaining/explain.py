@@ -164,7 +164,7 @@ def _answering_stage(text: TracedText, answering: Answering) -> int:
         return 0
     running = answering.cascade.begin(rows, answering.workers, answering.at_once)
     running.result()
-    return int(running.answered_at[0])
+    return int(running.answered_by[0])
 
 
 def _one_each(rows: Sequence[TokenIds]) -> TokenRows:

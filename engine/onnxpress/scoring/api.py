@@ -31,6 +31,7 @@ def score(
     threads: int | None = None,
     max_characters: int = 100_000,
     restart: bool = False,
+    profile: str | PathLike[str] | None = None,
     engine: Engine = "local",
     workers: int = 1,
     gpus_per_worker: float = 0,
@@ -61,6 +62,8 @@ def score(
         threads: CPU threads, of each worker; None for all that this process may use, or 1 with Ray.
         max_characters: Characters a text may have; a longer one makes its row bad.
         restart: Whether to begin again, and replace `output`.
+        profile: A file for the job's profile, which `onnxpress drift` compares with another; one that is there is
+            replaced.
         engine: "local", or "ray" for Ray Data.
         workers: Ray actors, each with an engine.
         gpus_per_worker: GPUs of each.
@@ -91,6 +94,7 @@ def score(
         threads=threads,
         max_characters=max_characters,
         restart=restart,
+        profile=None if profile is None else fspath(profile),
         engine=engine,
         workers=workers,
         gpus_per_worker=gpus_per_worker,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +32,17 @@ from onnxpress.scoring.plan import Plan, open_classifier
 from onnxpress.scoring.ray_engine import score_with_ray
 from onnxpress.scoring.source import Source
 from onnxpress.scoring.summary import Progress, ScoreSummary
-from onnxpress.scoring.target import Target, find_target, require_apart, require_free, require_replaceable
+from onnxpress.scoring.target import (
+    Target,
+    find_profile,
+    find_target,
+    require_apart,
+    require_free,
+    require_replaceable,
+)
 from onnxpress.scoring.values import unique_names
+from onnxpress.watching.counts import Counts, summed
+from onnxpress.watching.profile import profile_of, write_profile
 
 __all__ = ["OnProgress", "run_job"]
 
@@ -61,6 +69,7 @@ def run_job(
     target = find_target(output, kind, options)
     require_use(kind, target.format, options)
     require_apart(source, names, target)
+    profile = None if options.profile is None else find_profile(options.profile, source, names, target)
     opened = open_artifact(Path(artifact))
     with _writing(target), hold_lock(target.state, output), _cleared(target.state):
         journal, plan = _open(opened, names, kind, target, options, stdin)
@@ -75,9 +84,12 @@ def run_job(
             publish(plan, journal.records(), output, replaces.get(output))
             journal.publish(mark_of(output))
         records = journal.records()
+        seen = summed(record.seen for record in records)
+        if profile is not None:  # before the journal goes, so that a run that is killed here writes it when it goes on
+            write_profile(profile, profile_of(plan.manifest, seen))
         _clear_parts(target.state)
         (target.state / "journal").unlink()
-    return _summary(plan, records, target, resumed, perf_counter() - began)
+    return _summary(plan, records, target, seen, resumed, options.profile, perf_counter() - began)
 
 
 @contextmanager
@@ -243,11 +255,16 @@ def _count(journal: Journal) -> int:
     return sum(record.rows for record in journal.parts.values())
 
 
-def _summary(plan: Plan, records: Sequence[PartRecord], target: Target, resumed: int, seconds: float) -> ScoreSummary:
+def _summary(
+    plan: Plan,
+    records: Sequence[PartRecord],
+    target: Target,
+    seen: Counts,
+    resumed: int,
+    profile: str | None,
+    seconds: float,
+) -> ScoreSummary:
     rows, scored = sum(record.rows for record in records), sum(record.scored for record in records)
-    counts: Counter[int] = Counter()
-    for record in records:
-        counts.update(record.labels)
     return ScoreSummary(
         output=target.name,
         rows=rows,
@@ -255,10 +272,12 @@ def _summary(plan: Plan, records: Sequence[PartRecord], target: Target, resumed:
         rejected=rows - scored,
         rejected_file=target.rejects if rows > scored else None,
         lines=None if plan.source.format == "parquet" else sum(record.lines for record in records),
-        labels={label: counts[index] for index, label in enumerate(plan.manifest.labels) if counts},
+        labels={label: seen.labels.get(index, 0) for index, label in enumerate(plan.manifest.labels) if seen.labels},
+        answered={stage: count / seen.texts for stage, count in seen.answered.items()},
         columns={column.wanted: column.name for column in plan.columns},
         parts=len(records),
         resumed=resumed,
+        profile=profile,
         seconds=seconds,
         rows_per_second=(rows - resumed) / seconds,
     )

@@ -14,6 +14,7 @@ import msgspec
 
 from onnxpress.scoring.layout import Layout
 from onnxpress.scoring.rows import Position
+from onnxpress.watching.counts import Counts
 
 __all__ = ["Header", "Journal", "PartRecord", "WrittenFile", "sync_folder"]
 
@@ -36,7 +37,7 @@ class PartRecord(msgspec.Struct, frozen=True, kw_only=True, tag="part"):
         scored: Rows classified.
         rejected: Rows that could not be.
         lines: Lines that the rows are made of; their number where the format has no lines.
-        labels: How often each label was the best, by the label's index.
+        seen: What the answers of its rows were.
         file: Its rows and answers.
         rejects: What was rejected; None where nothing was.
     """
@@ -48,7 +49,7 @@ class PartRecord(msgspec.Struct, frozen=True, kw_only=True, tag="part"):
     scored: int
     rejected: int
     lines: int = 0
-    labels: dict[int, int]
+    seen: Counts
     file: WrittenFile
     rejects: WrittenFile | None
 

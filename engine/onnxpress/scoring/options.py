@@ -56,6 +56,7 @@ class ScoreOptions:
     threads: int | None = None
     max_characters: int = 100_000
     restart: bool = False
+    profile: str | None = None
     engine: Engine = "local"
     workers: int = 1
     gpus_per_worker: float = 0

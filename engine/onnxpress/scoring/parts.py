@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from onnxpress.predictions import activate
 from onnxpress.scoring.columns import answer_fields, answer_values
 from onnxpress.scoring.journal import PartRecord, WrittenFile, sync_folder
 from onnxpress.scoring.names import printable
@@ -23,6 +22,7 @@ from onnxpress.scoring.placing import checksum
 from onnxpress.scoring.plan import Plan
 from onnxpress.scoring.rows import Carried, PartEnd, Unscored
 from onnxpress.scoring.sink import json_objects, open_sink
+from onnxpress.watching.counts import Counts, summed
 
 __all__ = ["PartWriter", "part_is_there"]
 
@@ -37,7 +37,7 @@ class PartWriter:
         self._temporary = _temporary_name(self._path)
         self._temporary_rejects = _temporary_name(self._rejects_path)
         self._rows = self._scored = self._lines = 0
-        self._labels = np.zeros(len(plan.manifest.labels), dtype=np.int64)
+        self._seen: list[Counts] = []
         self._stack = ExitStack()
         self._file: BinaryIO = self._stack.enter_context(self._temporary.open("wb"))
         self._rejects: BinaryIO = self._stack.enter_context(self._temporary_rejects.open("wb"))
@@ -54,8 +54,8 @@ class PartWriter:
             )
         )
 
-    def write(self, rows: Unscored, logits: NDArray[np.float32]) -> None:
-        """Add a chunk and the logits of its kept rows, [kept, labels]."""
+    def write(self, rows: Unscored, logits: NDArray[np.float32], seen: Counts) -> None:
+        """Add a chunk, the logits of its kept rows, [kept, labels], and what was `seen` of their answers."""
         total = len(rows.chunk.texts)
         places: list[int | None] = [None] * total
         for place, row in enumerate(rows.kept):
@@ -68,8 +68,7 @@ class PartWriter:
         self._rows += total
         self._scored += len(rows.kept)
         self._lines += rows.chunk.lines
-        best = activate(logits, self._plan.manifest.activation).argmax(axis=-1)
-        self._labels += np.bincount(best, minlength=len(self._labels))
+        self._seen.append(seen)
         self._rejects.writelines(self._rejected(rows, row) for row in sorted(rows.problems))
 
     def commit(self, end: PartEnd) -> PartRecord:
@@ -80,7 +79,6 @@ class PartWriter:
             rejects = _publish(self._temporary_rejects, self._rejects_path)
         else:
             self._temporary_rejects.unlink()
-        counts = {} if self._plan.manifest.activation == "identity" else enumerate(self._labels.tolist())
         return PartRecord(
             part=self._part,
             start=end.start,
@@ -89,7 +87,7 @@ class PartWriter:
             scored=self._scored,
             rejected=self._rows - self._scored,
             lines=self._lines,
-            labels={index: count for index, count in dict(counts).items() if count},
+            seen=summed(self._seen),
             file=_publish(self._temporary, self._path),
             rejects=rejects,
         )

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.answered import joined_logits
 from onnxpress.classifier import Classifier
 from onnxpress.encoder import Text
 from onnxpress.errors import BadRowError, NoTokensError, TextEncodingError, TextError, TextTooLongError, TextTypeError
@@ -20,13 +21,15 @@ from onnxpress.scoring.parts import PartWriter
 from onnxpress.scoring.plain_tsv import unwritable_rows
 from onnxpress.scoring.plan import PART_ROWS, Plan
 from onnxpress.scoring.rows import Chunk, PartEnd, Position, Problem, Unscored
+from onnxpress.watching.counts import Counts
+from onnxpress.watching.observe import observer_of
 
 __all__ = ["all_items", "one_part", "part_starts", "score_items"]
 
 _AHEAD: Final = 2  # chunks that wait between two threads: enough that none starves, few enough to stay small
 
 Item: TypeAlias = "Unscored | PartEnd"
-Scored: TypeAlias = "tuple[Unscored, NDArray[np.float32]] | PartEnd"
+Scored: TypeAlias = "tuple[Unscored, NDArray[np.float32], Counts] | PartEnd"
 
 
 def all_items(plan: Plan, classifier: Classifier, done: Mapping[int, PartRecord]) -> Iterator[Item]:
@@ -197,13 +200,14 @@ def _feed(items: Iterable[Item], read: Channel[Item]) -> None:
 
 
 def _classify(plan: Plan, classifier: Classifier, items: Iterable[Item]) -> Generator[Scored, None, None]:
-    """The items, chunks with their logits. The classifier takes a chunk before it answers the one before.
+    """The items, chunks with their logits and counts. The classifier takes a chunk before it answers the one before.
 
     A text that proves bad once it is tokenized makes its row bad; its chunk and those begun behind it are run again.
     """
     remaining = iter(items)
     waiting: deque[Item] = deque()
     again: deque[Item] = deque()
+    observer = observer_of(classifier)
 
     def texts() -> Iterator[Sequence[Text]]:
         while (item := again.popleft() if again else next(remaining, None)) is not None:
@@ -217,9 +221,9 @@ def _classify(plan: Plan, classifier: Classifier, items: Iterable[Item]) -> Gene
 
     while True:
         try:
-            for logits in classifier.stream_logits(texts()):
+            for answered in classifier.stream_answered(texts()):
                 yield from ends()
-                yield cast("Unscored", waiting.popleft()), logits
+                yield cast("Unscored", waiting.popleft()), joined_logits(answered), observer.counts(answered)
                 yield from ends()
         except TextError as error:
             if isinstance(error, RuntimeError):  # of a run, whatever its texts are
@@ -267,9 +271,9 @@ def _write_parts(
                 on_part(writer.commit(item))
                 writer = None
             else:
-                rows, logits = item
+                rows, logits, seen = item
                 writer = writer or PartWriter(plan, rows.part)
-                writer.write(rows, logits)
+                writer.write(rows, logits, seen)
                 on_rows(len(rows.chunk.texts), rows.chunk.share)
     except BaseException:
         if writer is not None:

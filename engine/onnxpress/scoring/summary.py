@@ -33,9 +33,12 @@ class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
         lines: Lines of the input that the rows are made of, without headers and without blank lines that are no rows:
             more than rows where fields hold line breaks; None for Parquet, which has none.
         labels: How often each label was the best; empty for a regression.
+        answered: Share of the scored rows that each stage answered, by its name: where int8 leaves to fp32 what it is
+            not sure of, fp32's is what was run again. Empty where no row was scored.
         columns: The name that each answer column has in the output, by what it holds.
         parts: Parts that were committed.
         resumed: Rows that earlier runs had committed.
+        profile: The file that the job's profile was written to; None where none was asked for.
         seconds: What this run took.
         rows_per_second: Rows of this run in these seconds.
     """
@@ -47,8 +50,10 @@ class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
     rejected_file: str | None
     lines: int | None
     labels: dict[str, int]
+    answered: dict[str, float]
     columns: dict[str, str]
     parts: int
     resumed: int
+    profile: str | None
     seconds: float
     rows_per_second: float

@@ -14,11 +14,12 @@ from typing import Final
 
 from onnxpress.errors import ConfigError, JobError, OutputExistsError
 from onnxpress.scoring.files import REJECTED, plain_url
-from onnxpress.scoring.names import is_url
+from onnxpress.scoring.names import is_url, local_name
 from onnxpress.scoring.options import STDIN, Compression, Format, ScoreOptions, format_of
 from onnxpress.scoring.placing import mark_of
+from onnxpress.watching.profile import is_replaceable
 
-__all__ = ["Target", "find_target", "require_apart", "require_free", "require_replaceable"]
+__all__ = ["Target", "find_profile", "find_target", "require_apart", "require_free", "require_replaceable"]
 
 _PART: Final = re.compile(r"part-\d{6,}\.\w+(\.\w+)?")
 
@@ -107,6 +108,30 @@ def require_apart(source: str, names: Sequence[str], target: Target) -> None:
             f"{target.name}: the output lies where the input is read from ({source}), and would be read as data by the "
             "next run. Choose another output."
         )
+
+
+def find_profile(name: str, source: str, names: Sequence[str], target: Target) -> Path:
+    """The file `name` for a profile of a job that reads `source`, whose files are `names`.
+
+    Raises:
+        ConfigError: It is no local file in a folder that is there, is one that the job reads or writes, lies where
+            the input is read from or in the output's folder, or holds something else than a profile.
+    """
+    local = local_name(name)
+    if is_url(local) or "\0" in local or Path(local).name in ("", "..") or not Path(local).parent.is_dir():
+        raise ConfigError(f"{name!r}: a profile must be a local file, in a folder that is there")
+    used = [target.name, target.rejects, *(file for file in names if file != STDIN)]
+    if any(not is_url(file) and _is_same(local, file) for file in used):
+        raise ConfigError(f"{name}: the profile is a file that the job reads or writes. Choose another.")
+    around = Path(local).resolve().parents
+    folders = [target.state, *([Path(target.name)] if target.is_folder else [])]
+    if any(folder.resolve() in around for folder in folders):
+        raise ConfigError(f"{name}: the profile lies in the output's folder. Choose another.")
+    if not is_url(source) and _takes(source, local):
+        raise ConfigError(f"{name}: the profile lies where the input is read from ({source}). Choose another.")
+    if not is_replaceable(Path(local)):
+        raise ConfigError(f"{name} is there and is no profile, so it is not replaced. Choose another file.")
+    return Path(local)
 
 
 def require_free(target: Target) -> None:

@@ -45,6 +45,7 @@ from onnxpress.encoder import TokenRows
 from onnxpress.ending import native
 from onnxpress.errors import ClosedError, DeadlineExceededError, OverloadedError, RunError
 from onnxpress.runner import Company
+from onnxpress.serving.answers import AnswerRecorder
 from onnxpress.serving.metrics import Recorder, ServiceMetrics
 from onnxpress.serving.request import Place, QueueLimits, Request
 
@@ -60,7 +61,7 @@ class Batcher:
     def __init__(self, classifier: Classifier, limits: QueueLimits) -> None:
         self._classifier = classifier
         self._limits = limits
-        self._recorder = Recorder()
+        self._recorder = Recorder(AnswerRecorder(classifier.labels, classifier.stages, classifier.decision))
         self._changed = threading.Condition()
         self._coming: dict[Request, None] = {}
         self._outside: OrderedDict[Request, None] = OrderedDict()
@@ -250,7 +251,8 @@ class Batcher:
     def _answer(self, batch: Sequence[Request]) -> None:
         """Run `batch`, whose futures are running, and end these."""
         try:
-            logits = list(self._classifier.run(_joined(batch)))
+            answered = self._classifier.answer(_joined(batch))
+            logits = list(answered.logits)
             if len(logits) != len(batch):
                 raise RuntimeError(f"a run of {len(batch)} texts gave {len(logits)} answers")
         except RunError as error:
@@ -269,7 +271,9 @@ class Batcher:
         late = [request.is_late() for request in batch]
         now = monotonic()
         seconds = [now - request.came for request, is_late in zip(batch, late, strict=True) if not is_late]
-        self._recorder.ran(seconds, late=sum(late))
+        if any(late):
+            answered = answered.only([place for place, is_late in enumerate(late) if not is_late])
+        self._recorder.ran(seconds, answered, late=sum(late))
         for request, row, is_late in zip(batch, logits, late, strict=True):
             if is_late:
                 request.future.set_exception(DeadlineExceededError(request.timeout))
@@ -340,6 +344,9 @@ def _joined(batch: Sequence[Request]) -> TokenRows:
     rows = [request.rows for request in batch if request.rows is not None]
     if len(rows) == 1:
         return rows[0]
+    is_cut = [row.cut is not None for row in rows]
     return TokenRows(
-        list(chain.from_iterable(row.encodings for row in rows)), np.concatenate([row.lengths for row in rows])
+        list(chain.from_iterable(row.encodings for row in rows)),
+        np.concatenate([row.lengths for row in rows]),
+        cut=np.array(is_cut) if any(is_cut) else None,
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Final, Literal
+
+from onnxpress.answered import Answered
+from onnxpress.serving.answers import AnswerMetrics, AnswerRecorder
+from onnxpress.serving.histogram import Buckets, Histogram
 
 __all__ = ["Histogram", "Outcome", "Recorder", "ServiceMetrics"]
 
@@ -15,38 +17,6 @@ Outcome = Literal["answered", "failed", "refused", "expired", "cancelled"]
 _OUTCOMES: Final[tuple[Outcome, ...]] = ("answered", "failed", "refused", "expired", "cancelled")
 _COUNTS: Final = tuple(float(2**power) for power in range(13))
 _SECONDS: Final = tuple(step * 10.0**power for power in range(-4, 1) for step in (1, 2, 5))
-
-
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """How often a value fell between bounds.
-
-    Attributes:
-        bounds: Upper bounds, inclusive, ascending; a last bucket without one follows.
-        counts: Values in each bucket, one more than bounds.
-        total: Sum of all values.
-    """
-
-    bounds: tuple[float, ...]
-    counts: tuple[int, ...]
-    total: float
-
-    @property
-    def count(self) -> int:
-        """How many values there were."""
-        return sum(self.counts)
-
-    def cumulative(self) -> list[tuple[str, int]]:
-        """How many values reached no further than each bound, "+Inf" last: the buckets as exporters write them."""
-        bounds = [f"{bound:g}" for bound in self.bounds] + ["+Inf"]
-        return list(zip(bounds, accumulate(self.counts), strict=True))
-
-    def quantile(self, share: float) -> float:
-        """The upper bound of the bucket in which the quantile `share` lies; 0 without values, inf beyond all bounds."""
-        if not self.count:
-            return 0.0
-        reached = next(i for i, total in enumerate(accumulate(self.counts)) if total >= share * self.count)
-        return self.bounds[reached] if reached < len(self.bounds) else float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +33,7 @@ class ServiceMetrics:
         depth: How many requests waited already as each one came.
         batch_size: Requests of each run.
         seconds: From a request's coming to its answer.
+        answers: What the requests that are "answered" were answered.
     """
 
     requests: dict[Outcome, int]
@@ -71,17 +42,20 @@ class ServiceMetrics:
     depth: Histogram
     batch_size: Histogram
     seconds: Histogram
+    answers: AnswerMetrics
 
 
 class Recorder:
     """Counts, from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers: AnswerRecorder) -> None:
+        """Begin with none; `answers` counts what they were."""
+        self._answers = answers
         self._lock = threading.Lock()
         self._requests: dict[Outcome, int] = dict.fromkeys(_OUTCOMES, 0)
-        self._depth = _Buckets(_COUNTS)
-        self._batch_size = _Buckets(_COUNTS)
-        self._seconds = _Buckets(_SECONDS)
+        self._depth = Buckets(_COUNTS)
+        self._batch_size = Buckets(_COUNTS)
+        self._seconds = Buckets(_SECONDS)
 
     def came(self, depth: int) -> None:
         """A request came, while `depth` others waited."""
@@ -93,9 +67,10 @@ class Recorder:
         with self._lock:
             self._requests[outcome] += requests
 
-    def ran(self, seconds: list[float], late: int = 0) -> None:
-        """A batch ran; `seconds` passed for each request since it came, and for `late` others too many."""
+    def ran(self, seconds: list[float], answered: Answered, late: int = 0) -> None:
+        """A batch ran; `seconds` passed for each of those `answered` since it came, and for `late` others too many."""
         with self._lock:
+            self._answers.add(answered)
             self._requests["answered"] += len(seconds)
             self._requests["expired"] += late
             self._batch_size.add(len(seconds) + late)
@@ -112,18 +87,5 @@ class Recorder:
                 depth=self._depth.histogram(),
                 batch_size=self._batch_size.histogram(),
                 seconds=self._seconds.histogram(),
+                answers=self._answers.metrics(),
             )
-
-
-class _Buckets:
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._total = 0.0
-
-    def add(self, value: float) -> None:
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._total += value
-
-    def histogram(self) -> Histogram:
-        return Histogram(self._bounds, tuple(self._counts), self._total)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from onnxpress.errors import ConfigError, MissingDependencyError
-from onnxpress.serving.exported import GAUGES, HISTOGRAMS, REQUESTS, Exported
+from onnxpress.serving.exported import COUNTERS, GAUGES, HISTOGRAMS, Exported, require_unreserved
 from onnxpress.serving.metrics import ServiceMetrics
 
 if TYPE_CHECKING:
@@ -47,9 +47,10 @@ class ServiceInstruments:
             meter: Where the instruments are; None for the meter "onnxpress" of the global provider.
 
         Raises:
-            ConfigError: A service of this meter has the same attributes.
+            ConfigError: A service of this meter has the same attributes, or one has a name that the metrics use.
             MissingDependencyError: opentelemetry-api is not installed.
         """
+        require_unreserved(attributes or {})
         self._read = read
         self._attributes = frozenset((attributes or {}).items())
         self._instruments = _instruments_of(_global_meter() if meter is None else meter)
@@ -73,7 +74,7 @@ class _Instruments:
         for gauge in GAUGES:
             name = _name(gauge)
             meter.create_observable_gauge(name, [partial(self._report, name)], gauge.unit, gauge.words)
-        counters = [(_name(REQUESTS), REQUESTS.unit, REQUESTS.words)]
+        counters = [(_name(counter), counter.unit, counter.words) for counter in COUNTERS]
         for histogram in HISTOGRAMS:
             name, words = _name(histogram), histogram.words
             counters += [
@@ -139,8 +140,9 @@ def _name(metric: Exported[Any]) -> str:
 
 def _values(found: ServiceMetrics) -> Iterator[tuple[str, dict[str, str], float]]:
     """Each value, with its instrument's name and the attributes that tell it from others there."""
-    for outcome, requests in REQUESTS.read(found).items():
-        yield _name(REQUESTS), {"outcome": outcome}, requests
+    for counter in COUNTERS:
+        for value, count in counter.read(found).items():
+            yield _name(counter), {counter.by: value}, count
     for gauge in GAUGES:
         yield _name(gauge), {}, gauge.read(found)
     for metric in HISTOGRAMS:

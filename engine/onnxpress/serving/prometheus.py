@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from onnxpress.errors import MissingDependencyError
-from onnxpress.serving.exported import GAUGES, HISTOGRAMS, REQUESTS
+from onnxpress.serving.exported import COUNTERS, GAUGES, HISTOGRAMS, require_unreserved
 from onnxpress.serving.metrics import ServiceMetrics
 
 if TYPE_CHECKING:
@@ -29,8 +29,10 @@ class ServiceCollector:
             labels: Labels that tell this service from others.
 
         Raises:
+            ConfigError: A label has a name that the metrics use themselves.
             MissingDependencyError: prometheus-client is not installed.
         """
+        require_unreserved(labels or {})
         try:
             from prometheus_client import core
         except ImportError as error:
@@ -43,12 +45,13 @@ class ServiceCollector:
     def collect(self) -> Iterable[Metric]:
         """The metrics now."""
         found = self._read()
-        requests = self._core.CounterMetricFamily(
-            f"onnxpress_{REQUESTS.name}", REQUESTS.words, labels=(*self._names, "outcome")
-        )
-        for outcome, count in REQUESTS.read(found).items():
-            requests.add_metric((*self._values, outcome), count)
-        yield requests
+        for counter in COUNTERS:
+            counts = self._core.CounterMetricFamily(
+                f"onnxpress_{counter.name}", counter.words, labels=(*self._names, counter.by)
+            )
+            for value, count in counter.read(found).items():
+                counts.add_metric((*self._values, value), count)
+            yield counts
         for level in GAUGES:
             gauge = self._core.GaugeMetricFamily(f"onnxpress_{level.name}", level.words, labels=self._names)
             gauge.add_metric(self._values, level.read(found))
