@@ -109,6 +109,13 @@ def serve(artifact: Path) -> Iterator[Serve]:
         yield start
 
 
+@pytest.fixture(scope="package")
+def server(artifact: Path) -> Iterator[Loopback]:
+    """One with the limits of its defaults, which tests share that hold no run of it."""
+    with serving({"reviews": artifact}, Limits(), None, 20) as loopback:
+        yield loopback
+
+
 @pytest.fixture(scope="session")
 def ranker(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact of one label."""

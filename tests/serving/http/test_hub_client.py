@@ -9,7 +9,7 @@ from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
 import onnxpress
-from tests.serving.http.conftest import Serve
+from tests.serving.http.conftest import Loopback, Serve
 
 
 @pytest.fixture(autouse=True)
@@ -18,16 +18,16 @@ def online(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
 
-def test_text_classification(serve: Serve, classifier: onnxpress.Classifier) -> None:
-    client = InferenceClient(model=serve().url, timeout=30)
+def test_text_classification(server: Loopback, classifier: onnxpress.Classifier) -> None:
+    client = InferenceClient(model=server.url, timeout=30)
     found = client.text_classification("good film")
     wanted = classifier("good film", top_k=2)
     assert [one.label for one in found] == [one.label for one in wanted]
     assert [one.score for one in found] == pytest.approx([one.score for one in wanted], abs=1e-5)
 
 
-def test_its_parameters(serve: Serve, classifier: onnxpress.Classifier) -> None:
-    client = InferenceClient(model=serve().url, timeout=30)
+def test_its_parameters(server: Loopback, classifier: onnxpress.Classifier) -> None:
+    client = InferenceClient(model=server.url, timeout=30)
     (best,) = client.text_classification("good film", top_k=1)
     assert best.label == classifier("good film").label
     raw = client.text_classification("good film", function_to_apply="none")

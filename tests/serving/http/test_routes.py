@@ -10,11 +10,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import onnxpress
-from tests.serving.http.conftest import Serve
+from tests.serving.http.conftest import Loopback, Serve
 
 
-def test_predict_takes_a_text_a_pair_and_a_batch(serve: Serve, classifier: onnxpress.Classifier) -> None:
-    server = serve()
+def test_predict_takes_a_text_a_pair_and_a_batch(server: Loopback, classifier: onnxpress.Classifier) -> None:
     for inputs, text in (("good film", "good film"), (["good film"], "good film"), (["good", "bad"], ("good", "bad"))):
         found = server.predict(inputs).json()
         wanted = classifier(text, top_k=2)
@@ -26,15 +25,14 @@ def test_predict_takes_a_text_a_pair_and_a_batch(serve: Serve, classifier: onnxp
     ]
 
 
-def test_raw_scores_are_the_logits(serve: Serve, classifier: onnxpress.Classifier) -> None:
-    found = serve().predict("good film", raw_scores=True).json()
+def test_raw_scores_are_the_logits(server: Loopback, classifier: onnxpress.Classifier) -> None:
+    found = server.predict("good film", raw_scores=True).json()
     logits = sorted(classifier.logits(["good film"])[0].tolist(), reverse=True)
     assert [one["score"] for one in found] == pytest.approx(logits, abs=1e-4)
 
 
 @pytest.mark.parametrize("side", ["left", "Left"])
-def test_a_text_that_would_be_cut_is_refused_where_that_was_asked(serve: Serve, side: str) -> None:
-    server = serve()
+def test_a_text_that_would_be_cut_is_refused_where_that_was_asked(server: Loopback, side: str) -> None:
     batch = [["fine"], ["good " * 500]]
     assert server.predict(batch).status_code == 200
     assert server.predict(batch, truncate=True, truncation_direction="Right").status_code == 200
@@ -60,8 +58,8 @@ def test_rerank_orders_the_texts(serve: Serve, ranker: Path) -> None:
     assert server.client.get("/info").json()["model_type"]["reranker"]["id2label"] == {"0": "relevance"}
 
 
-def test_a_classifier_is_no_reranker(serve: Serve) -> None:
-    refused = serve().client.post("/rerank", json={"query": "film", "texts": ["good"]})
+def test_a_classifier_is_no_reranker(server: Loopback) -> None:
+    refused = server.client.post("/rerank", json={"query": "film", "texts": ["good"]})
     assert refused.status_code == 424 and refused.json()["error_type"] == "Backend"
 
 
@@ -77,8 +75,7 @@ def test_info_names_the_model_and_the_limits(serve: Serve) -> None:
     }
 
 
-def test_health_and_readiness(serve: Serve) -> None:
-    server = serve()
+def test_health_and_readiness(server: Loopback) -> None:
     assert [server.client.get(path).status_code for path in ("/health", "/ready", "/")] == [200, 200, 200]
 
 
@@ -110,15 +107,13 @@ def test_metrics_are_those_of_every_model(serve: Serve, artifact: Path, ranker: 
     assert page.count("# TYPE onnxpress_requests_total counter") == 1
 
 
-def test_metrics_without_prometheus_client_name_the_extra(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = serve()
+def test_metrics_without_prometheus_client_name_the_extra(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     refused = server.client.get("/metrics")
     assert refused.status_code == 501 and "onnxpress[metrics]" in refused.json()["error"]
 
 
-def test_the_document_lists_every_route_and_the_page_asks_no_one_else(serve: Serve) -> None:
-    server = serve()
+def test_the_document_lists_every_route_and_the_page_asks_no_one_else(server: Loopback) -> None:
     document = server.client.get("/openapi.json").json()
     for path, methods in document["paths"].items():
         for method in methods.keys() & {"get", "post"}:
