@@ -90,7 +90,7 @@ def as_request(content: Any, kind: type[_Message]) -> _Message:
     """What `parse` gave, as `kind`. Raises Refusal where a field is absent, or of another type."""
     try:
         return msgspec.convert(content, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.ValidationError, RecursionError, UnicodeEncodeError) as error:  # the last: a name in surrogates
         raise Refusal(422, "Validation", f"{error}. GET /openapi.json says what a request holds.") from None
 
 

@@ -50,6 +50,7 @@ _ERRORS: Final = {
     422: "A field or a text cannot be used; the error names its index",
     424: "The model cannot answer this",
     429: "Too much waits; Retry-After says when to try again",
+    501: "An extra is not installed",
     503: "The server is shutting down",
     504: "There was no answer in time",
 }
@@ -60,18 +61,20 @@ _ASKING: Final = {
 _PLAIN: Final = {
     "/": ("Whether the server lives", "text/plain"),
     "/health": ("Whether the server lives", "text/plain"),
-    "/ready": ("Whether more requests are welcome (503 where not)", "text/plain"),
-    "/metrics": ("Counters and histograms for Prometheus (501 without prometheus-client)", "text/plain"),
+    "/ready": ("Whether more requests are welcome", "text/plain"),
+    "/metrics": ("Counters and histograms for Prometheus", "text/plain"),
     "/openapi.json": ("This document", "application/json"),
     "/docs": ("This document as a page", "text/html"),
 }
+_ASKING_ERRORS: Final = (400, 401, 404, 408, 413, 415, 422, 424, 429, 503, 504)
+_PLAIN_ERRORS: Final = {"/ready": (503,), "/metrics": (501,)}
 
 
 def openapi(limits: Limits, *, secured: bool) -> dict[str, Any]:
     """The document. `secured` says whether a token is needed."""
     _, schemas = msgspec.json.schema_components((PredictRequest, RerankRequest), ref_template=_REFS)
     paths: dict[str, dict[str, Any]] = {
-        path: {"get": {"summary": words, "responses": {"200": {"description": "Yes", "content": {kind: {}}}}}}
+        path: {"get": {"summary": words, "responses": _plain_responses(path, kind), "security": []}}
         for path, (words, kind) in _PLAIN.items()
     }
     paths["/models"] = {"get": _operation("Names of the models, the first of which is asked without a name", "Names")}
@@ -127,6 +130,13 @@ def page(document: dict[str, Any]) -> str:
     )
 
 
+def _plain_responses(path: str, kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"200": {"description": "As said", "content": {kind: {}}}}
+    for status in _PLAIN_ERRORS.get(path, ()):
+        found[str(status)] = {"description": _ERRORS[status], "content": _content("Error")}
+    return found
+
+
 def _indented(schema: dict[str, Any]) -> str:
     return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode()
 
@@ -136,8 +146,8 @@ def _operation(words: str, answer: str, request: str | None = None) -> dict[str,
         "summary": words,
         "responses": {"200": {"description": "The answer", "content": _content(answer)}},
     }
-    statuses = _ERRORS if request else {status: _ERRORS[status] for status in (401, 404)}
-    for status, told in statuses.items():
+    for status in _ASKING_ERRORS if request else (401, 404):
+        told = _ERRORS[status]
         found["responses"][str(status)] = {"description": told, "content": _content("Error")}
     if request:
         found["requestBody"] = {"required": True, "content": _content(request)}

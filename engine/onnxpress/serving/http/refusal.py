@@ -48,7 +48,7 @@ class Refusal(Exception):
 
 
 def refusal_of(error: Exception) -> Refusal:
-    """What a client is told of `error`. What nobody foresaw is logged, and told by its type alone."""
+    """What a client is told of `error`. The server's own faults are logged; of what nobody foresaw it is told the type."""
     match error:
         case Refusal():
             return error
@@ -60,6 +60,7 @@ def refusal_of(error: Exception) -> Refusal:
         case ClosedError():
             return Refusal(503, "Unhealthy", "the server is shutting down. Ask another.")
         case RunError():
+            _log.error("%s", error)
             return Refusal(424, "Backend", str(error))
         case TextError():
             return Refusal(422, "Tokenizer", str(error))
@@ -73,7 +74,8 @@ def refusal_of(error: Exception) -> Refusal:
 
 def refused(refusal: Refusal) -> Response:
     """The response: `{"error": …, "error_type": …}`."""
-    content = msgspec.json.encode({"error": refusal.words, "error_type": refusal.kind})
+    words = " ".join(refusal.words.split()).encode("utf-8", "backslashreplace").decode()  # it may quote the request
+    content = msgspec.json.encode({"error": words, "error_type": refusal.kind})
     return Response(content, refusal.status, dict(refusal.headers), "application/json")
 
 
