@@ -48,7 +48,7 @@ class Refusal(Exception):
 
 
 def refusal_of(error: Exception) -> Refusal:
-    """What a client is told of `error`. The server's own faults are logged; of what nobody foresaw it is told the type."""
+    """What a client is told of `error`. The server's own faults are logged; what nobody foresaw is told by its type."""
     match error:
         case Refusal():
             return error
