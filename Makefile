@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/onnxpress demo
 
 test: $(READY)
-	$(BIN)/pytest -m "not slow and not network and not cuda"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not network and not cuda"
 
 test-network: $(READY)
 	$(BIN)/pytest -m "network and not slow"

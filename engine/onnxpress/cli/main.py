@@ -18,6 +18,7 @@ from onnxpress.cli.foreign import silence_libraries
 from onnxpress.cli.inspect import inspect
 from onnxpress.cli.predict import predict
 from onnxpress.cli.score import score
+from onnxpress.cli.serve import serve
 from onnxpress.cli.tune import tune
 from onnxpress.cli.verify import verify
 from onnxpress.errors import CheckFailedError, OnnxpressError
@@ -97,6 +98,7 @@ app.command()(tune)
 app.command()(score)
 app.command()(explain)
 app.command()(drift)
+app.command()(serve)
 app.command()(doctor)
 for _entry in sorted(entry_points(group="onnxpress.commands"), key=lambda entry: entry.name):
     app.add_typer(_entry.load(), name=None)

@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from onnxpress.artifact import open_artifact
+from onnxpress.cli.endpoint import verify_endpoint
 from onnxpress.cli.progress import show_steps
 from onnxpress.errors import ConfigError
 from onnxpress.examples import read_examples
@@ -30,8 +31,41 @@ def verify(
     max_disagreement: Annotated[
         float | None, typer.Option(help="Share of answers that may change.", show_default="that of the export")
     ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare a running server instead: of onnxpress, text-embeddings-inference or vLLM; its URL."
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="With --endpoint: what it is compared with, fp32, int8 or auto.", show_default="fp32"),
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="With --endpoint: what its scores may differ by.", show_default="0.01")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="ONNXPRESS_TOKEN", help="With --endpoint: its bearer token.")
+    ] = None,
 ) -> None:
-    """Compare every lower precision with fp32 on this machine: a JSON line each; exit status 1 when over budget."""
+    """Compare every lower precision with fp32 on this machine: a JSON line each; exit status 1 when over budget.
+
+    With --endpoint, compare a running server's answers: labels, scores, their order, and what it cuts of a long text.
+    """
+    if endpoint is not None:
+        if max_disagreement is not None:
+            raise ConfigError("--max-disagreement is of lower precisions; with --endpoint pass --tolerance")
+        verify_endpoint(
+            artifact,
+            endpoint,
+            sample,
+            precision="fp32" if precision is None else precision,
+            tolerance=0.01 if tolerance is None else tolerance,
+            token=token,
+        )
+        return
+    if precision is not None or tolerance is not None:
+        raise ConfigError("--precision and --tolerance are of --endpoint, which is not given")
     if max_disagreement is not None and not 0 <= max_disagreement < 1:
         raise ConfigError(f"--max-disagreement must be from 0 to below 1, got {max_disagreement:g}")
     manifest = open_artifact(artifact).manifest

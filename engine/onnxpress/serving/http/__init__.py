@@ -1,0 +1,1 @@
+"""Artifacts over HTTP, with the routes of text-embeddings-inference."""
