@@ -121,7 +121,7 @@ def test_the_engines_service_tells_what_failed(artifact: Path, monkeypatch: pyte
     def fail(*_: object) -> None:
         raise OSError("no such thing")
 
-    monkeypatch.setattr(onnxpress.Classifier, "run", fail)
+    monkeypatch.setattr(onnxpress.Classifier, "answer", fail)
     with pytest.raises(OSError, match="no such thing"):
         generate_load(engine, ["good film", "bad"], load)
 

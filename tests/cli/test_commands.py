@@ -76,7 +76,7 @@ def test_predict_of_nothing_is_nothing(artifact: Path) -> None:
         (("inspect", "nowhere"), b"", "nowhere: no such directory"),
         (("export", "./nowhere", "out"), b"", "no such directory"),
         (("export", "{checkpoint}", "{artifact}"), b"", "exists already. Choose another path, or pass --force"),
-        (("export", "{artifact}", "{artifact}-2"), b"", "holds no weights"),
+        (("export", "{artifact}", "{artifact}-2"), b"", "holds ONNX weights alone"),
         (("bench", "run", "nowhere", "--texts", "nowhere"), b"", "nowhere: no such directory"),
         (("bench", "run", "{artifact}", "--texts", "nowhere.txt"), b"", "nowhere.txt: no such file"),
     ],

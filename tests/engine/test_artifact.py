@@ -82,7 +82,7 @@ def test_the_hubs_cache_is_read_through_its_links(copy: Path, tmp_path: Path) ->
         shutil.move(file, blobs / f"{index:064x}")
         (snapshot / file.name).symlink_to(f"../../blobs/{index:064x}")
     with onnxpress.load(snapshot) as classifier, onnxpress.ThreadedClassifier(classifier) as service:
-        assert service.submit("good film").result().label == classifier("good film").label
+        assert service.classify("good film").label == classifier("good film").label
 
 
 def test_a_mounted_volume_is_read_through_its_links(copy: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 import onnxpress
-from onnxpress import loading, local_key, machine, optimized
+from onnxpress import local_key, machine, opening, optimized
 from onnxpress.artifact import open_artifact
 from onnxpress.optimized import optimized_path, save_optimized
 from onnxpress.session import Session
@@ -47,7 +47,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
             folders.append(folder)
             super().__init__(graph, folder, optimized=optimized, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loading, "Session", Spy)
+    monkeypatch.setattr(opening, "Session", Spy)
     return folders
 
 

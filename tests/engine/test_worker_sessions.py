@@ -35,7 +35,7 @@ def test_each_worker_has_its_threads(artifact: Path, texts: list[str], workers: 
         assert classifier.workers == workers
         classifier.logits(texts)
         callers = [thread for thread in threading.enumerate() if thread.name.startswith("onnxpress")]
-        assert len(callers) == (workers if workers > 1 else 0)
+        assert len(callers) == workers if workers > 1 else len(callers) <= threads, "they tokenize where none runs"
 
 
 @LINUX

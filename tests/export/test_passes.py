@@ -28,7 +28,7 @@ from onnxpress_export.passes.prune_to_classified_token import prune_to_classifie
 from onnxpress_export.precision.activations import Activations
 from onnxpress_export.precision.products import find_sources
 from onnxpress_export.precision.quantize import quantize_products
-from onnxpress_export.precision.recipe import Recipe, choose_recipe, finer_recipe
+from onnxpress_export.precision.recipe import Recipe, choose_recipes, finer_recipes
 from tests.conftest import randomize
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -289,8 +289,10 @@ def test_packed_tokens_are_those_that_are_no_padding(captured: ir.Model) -> None
     assert set(shapes) == {(1, tokens), (5, 1)} and shapes.count((1, tokens)) == 6 * (LAYERS - 1) + 2
 
 
-@pytest.mark.parametrize("choose", [choose_recipe, finer_recipe])
-def test_quantized_products_with_outliers_are_packed_too(captured: ir.Model, choose: Callable[..., Recipe]) -> None:
+@pytest.mark.parametrize("choose", [choose_recipes, finer_recipes])
+def test_quantized_products_with_outliers_are_packed_too(
+    captured: ir.Model, choose: Callable[..., dict[str, Recipe]]
+) -> None:
     plain = captured.clone()
     apply_passes(plain, COMMON)
     sources = {source.name: source for source in find_sources(plain.graph)}
@@ -299,7 +301,7 @@ def test_quantized_products_with_outliers_are_packed_too(captured: ir.Model, cho
         tokens = np.random.default_rng(1).normal(size=(200, len(source.products[0].weight))).astype(np.float32)
         tokens[:, 3] *= 20
         seen = Activations(tokens.min(axis=0), tokens.max(axis=0), tokens.mean(axis=0), tokens)
-        recipes[name] = choose(source, seen, weight_limit=127, outliers=1)
+        recipes |= choose([source], {name: seen}, weight_limit=127, outliers=1)
     quantize_products(plain, sources, recipes)
     model = plain.clone()
     assert apply_passes(model, PACKED) == {"pack_tokens": LAYERS - 1, "use_onnx_attention": LAYERS}

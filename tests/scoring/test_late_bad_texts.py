@@ -20,14 +20,14 @@ BAD = {3, 4, 700, 4_095, 4_096, 9_000}
 class EmptyTextError(TextError, ValueError):
     """What a classifier raises for a text without tokens."""
 
-    def __str__(self) -> str:
+    def _problem(self) -> str:
         return "becomes no tokens"
 
 
 class RunError(TextError, RuntimeError):
     """What a classifier raises when its session fails."""
 
-    def __str__(self) -> str:
+    def _problem(self) -> str:
         return "cannot be answered"
 
 

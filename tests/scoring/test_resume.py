@@ -136,14 +136,14 @@ def test_a_lock_that_is_removed_while_it_is_taken_counts_for_nothing(
     from onnxpress.scoring import lock
 
     path, removed = tmp_path / "lock", []
-    take = lock._lock
+    take = lock.lock_file
 
     def late(descriptor: int) -> None:
         if not removed:
             removed.append(path.unlink())
         take(descriptor)
 
-    monkeypatch.setattr(lock, "_lock", late)
+    monkeypatch.setattr(lock, "lock_file", late)
     with hold_lock(tmp_path, "out"), pytest.raises(onnxpress.JobLockedError), hold_lock(tmp_path, "out"):
         pass
 

@@ -24,7 +24,7 @@ def with_cascade(source: Path, target: Path, threshold: object, **other: object)
         "stages": ["int8", "fp32"],
         "thresholds": {"int8": threshold},
         "answered": {"int8": 0.9, "fp32": 0.1},
-        "changed": {"texts": 350, "changed": 0, "upper_95": 0.009},
+        "changed": {"texts": 350, "changed": 0, "upper_95": 0.009, "alone": 4},
         **other,
     }
     shutil.copytree(source, target, dirs_exist_ok=True)
@@ -99,14 +99,14 @@ def test_windows_of_a_text_are_decided_together(cascade: Path) -> None:
 @pytest.mark.parametrize(
     ("threshold", "other", "message"),
     [
-        (-0.1, {}, "must be 0 or more and finite"),
+        (-0.1, {}, "the threshold of int8 must be a finite number of at least 0"),
         ("NaN", {}, "cascade"),
         (None, {}, "cascade"),
-        (0.1, {"thresholds": {}}, "each stage but the last has a threshold"),
-        (0.1, {"thresholds": {"int8": 0.1, "fp16": 0.2}}, "each stage but the last has a threshold"),
-        (0.1, {"stages": ["int8"]}, "two or more stages"),
-        (0.1, {"stages": ["int8", "int8"]}, "two or more stages"),
-        (0.1, {"stages": ["int8", "fp16"]}, "no variant"),
+        (0.1, {"thresholds": {}}, "must have a threshold for int8, got none"),
+        (0.1, {"thresholds": {"int8": 0.1, "fp16": 0.2}}, "must have a threshold for int8, got int8, fp16"),
+        (0.1, {"stages": ["int8"]}, "stages of a cascade"),
+        (0.1, {"stages": ["int8", "int8"]}, "stages of a cascade"),
+        (0.1, {"stages": ["int8", "fp16"]}, "fp16"),
     ],
 )
 def test_a_cascade_that_makes_no_sense_is_refused(

@@ -16,7 +16,7 @@ from transformers import AlbertConfig, AutoModelForSequenceClassification
 
 import onnxpress
 import onnxpress.cli.verify as verify_command
-from onnxpress import loading, machine
+from onnxpress import machine, opening
 from onnxpress.artifact import open_artifact
 from onnxpress.encoder import TokenRows
 from onnxpress.fidelity import Answers, Decision, FidelityError
@@ -125,7 +125,7 @@ def test_where_products_would_overflow_the_session_takes_others(
             super().__init__(*arguments, saturates=saturates, **settings)  # type: ignore[arg-type]
 
     monkeypatch.setattr(machine, "int8_target", lambda: here)
-    monkeypatch.setattr(loading, "Session", Spy)
+    monkeypatch.setattr(opening, "Session", Spy)
     with onnxpress.load(int8_artifact) as classifier:
         np.testing.assert_allclose(classifier.logits(texts[:50]), wanted, atol=1e-5)
     assert asked == [slower]
