@@ -65,7 +65,7 @@ ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = {
     "qwen3": lambda: Qwen3Config(head_dim=8, **GROUPED),
 }  # fmt: skip
 
-UNPRUNED = ("gpt2", "modernbert-mean", "opt")  # their last layer is computed for all tokens
+UNPRUNED = ("modernbert-mean", "opt")  # their last layer is computed for all tokens
 
 
 def captured(name: str) -> ir.Model:
