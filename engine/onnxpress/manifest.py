@@ -28,6 +28,7 @@ __all__ = [
     "ProblemType",
     "Provenance",
     "Target",
+    "Task",
     "Tokens",
     "Variant",
     "encode_manifest",
@@ -37,6 +38,7 @@ __all__ = [
 MANIFEST_NAME: Final = "onnxpress.json"
 SCHEMA_VERSION: Final = 2
 
+Task = Literal["text-classification", "token-classification"]
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 Activation = Literal["softmax", "sigmoid", "identity"]
 Target = Literal["vnni", "avx2", "arm64"]
@@ -285,6 +287,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Everything that the engine needs to know before it opens a model file.
 
     Attributes:
+        task: What an answer is, by the name that transformers' pipelines have for it: labels of a text, or of each of
+            its tokens.
         labels: Label names, in the order of the logits.
         problem_type: What the model was trained for.
         activation: What makes scores of logits.
@@ -308,6 +312,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     variants: tuple[Variant, ...]
     files: dict[str, FileRecord]
     provenance: Provenance
+    task: Task = "text-classification"
     cascade: Cascade | None = None
     tokens: Tokens | None = None
 
