@@ -53,7 +53,9 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         if not 0 <= self.right <= self.decisions or not 0 <= self.error <= 1 or not math.isfinite(self.log_loss):
-            raise ValueError(f"{self.right} of {self.decisions} decisions right, an error of {self.error}: no such share")
+            raise ValueError(
+                f"{self.right} of {self.decisions} decisions right, an error of {self.error}: no such share"
+            )
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,11 +78,16 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 def describe_reliability(found: Reliability, calibration: Calibration | None) -> str:
     """The main line of it."""
-    now = found if calibration is None else calibration.reliability
-    before = "" if calibration is None else f" ({found.error:.2%} before a temperature of {calibration.temperature:.3g})"
-    wrong = now.decisions - now.right
-    unsure = "" if now.confidence_wrong is None else f", sure of the wrong ones by {now.confidence_wrong:.1%} on average"
+    now, before, unsure = found, "", ""
+    if calibration is not None:
+        now, before = (
+            calibration.reliability,
+            f" ({found.error:.2%} without the temperature {calibration.temperature:.3g})",
+        )
+    if now.confidence_wrong is not None:
+        unsure = f", sure of them by {now.confidence_wrong:.1%} on average"
     return (
-        f"expected calibration error {now.error:.2%}{before} on {found.texts:,} unseen texts; {wrong:,} of "
-        f"{now.decisions:,} decisions wrong{unsure}, {now.surely_wrong:,} of them from a score of 0.9 on"
+        f"expected calibration error {now.error:.2%}{before} on {found.texts:,} unseen texts; "
+        f"{now.decisions - now.right:,} of {now.decisions:,} decisions wrong{unsure}, {now.surely_wrong:,} "
+        "from a score of 0.9 on"
     )

@@ -84,7 +84,7 @@ class Decision:
     temperature: float = 1.0
 
     def scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What users see of `logits`, float32 [texts, labels]; the best label is that of the scores without temperature.
+        """What users see of `logits`, float32 [texts, labels]; the best label is that without the temperature.
 
         Labels that are too near each other for a float32 to tell apart once they are divided are told apart by its last
         bit.

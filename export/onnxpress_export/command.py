@@ -104,6 +104,16 @@ def export(
         bool,
         typer.Option("--first-stage", help="Teach a small first stage on --sample, that answers the easy texts."),
     ] = False,
+    first_stage_sample: Annotated[
+        Path | None,
+        typer.Option(help="More texts to teach it, such as those that the model was trained on. Labels are ignored."),
+    ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Scale scores by one temperature, found on the sample's labels; no label changes."
+        ),
+    ] = False,
     no_recheck: Annotated[
         bool, typer.Option("--no-recheck", help="int8 answers all texts itself, also those that it is not sure of.")
     ] = False,
@@ -141,6 +151,8 @@ def export(
             int8_for=target.value,
             recheck=not no_recheck,
             first_stage=first_stage,
+            first_stage_sample=first_stage_sample,
+            calibrate=calibrate,
             on_step=show,
         )
     for line in _summary(report, out):
@@ -176,6 +188,7 @@ def _read_thresholds(path: Path) -> dict[str, float]:
 
 
 def _summary(report: ExportReport, out: str) -> list[str]:
+    from onnxpress.calibration_record import describe_reliability
     from onnxpress.cascade_record import describe
     from onnxpress_export.graph_census import attention_count  # needs the extra
 
@@ -202,6 +215,11 @@ def _summary(report: ExportReport, out: str) -> list[str]:
         *_token_lines(manifest),
         *_fidelity_lines(manifest),
         *([] if manifest.cascade is None else [f"recheck  {describe(manifest.cascade)}"]),
+        *(
+            f"scores   {describe_reliability(found, manifest.calibration)}"
+            for found in [manifest.reliability]
+            if found is not None
+        ),
         *(f"warning  {note}." for note in origin.notes),
         f"written  {out}",
     ]

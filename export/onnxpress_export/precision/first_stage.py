@@ -19,7 +19,7 @@ from onnxpress.machine import saturates
 from onnxpress.manifest import Variant
 from onnxpress.predictions import activate
 from onnxpress_export.precision.recheck import keeps_budget
-from onnxpress_export.precision.sample import Sample
+from onnxpress_export.precision.sample import HELPING, Sample
 from onnxpress_export.precision.student import teach
 from onnxpress_export.precision.trial import Trial
 from onnxpress_export.variants import Fp32, Lower
@@ -161,8 +161,7 @@ def measure_cascade(
 
 
 def _differences(found: NDArray[np.float32], wanted: NDArray[np.float32], decision: Decision) -> NDArray[np.float32]:
-    scores = activate(found, decision.activation) - activate(wanted, decision.activation)
-    return np.asarray(np.abs(scores).ravel(), dtype=np.float32)
+    return np.asarray(np.abs(decision.scores(found) - decision.scores(wanted)).ravel(), dtype=np.float32)
 
 
 def _still_unseen(sample: Sample, int8: Variant | None) -> Sample:
@@ -205,6 +204,6 @@ def _too_many(found: CascadeChanged, budget: float) -> str:
 def _too_few(share: float, budget: float, taught: int) -> str:
     return (
         f"a first stage, taught on {taught:,} texts, could answer {share:.1%} of others in a budget of {budget:.2%}, "
-        f"less than the {_LEAST_SHARE:.0%} from which it pays: it was left out. More texts in --sample, or a larger "
-        "--max-disagreement, let it answer more"
+        f"less than the {_LEAST_SHARE:.0%} from which it pays: it was left out. {HELPING:,} texts to teach it by, or a "
+        "larger --max-disagreement, let it answer more"
     )
