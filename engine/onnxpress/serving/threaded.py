@@ -46,8 +46,9 @@ class ThreadedService(Generic[_Model]):
         self._service = Service(classifier, limits, when_full)
 
     def submit(self, text: LoneText, *, timeout: float | None = None) -> Future[NDArray[np.float32]]:
-        """Queue one text, or a pair; its logits come by the future, which may be cancelled: float32 [labels], or
-        [tokens, labels] where tokens are classified.
+        """Queue one text, or a pair; its logits come by the future, which may be cancelled.
+
+        They are float32 [labels], or [tokens, labels] where tokens are classified.
 
         Raises:
             TextError: The text cannot be classified.
