@@ -13,7 +13,7 @@ Ids = tuple[list[int], list[int]]
 """Token ids and type ids of a text."""
 
 Places = tuple[list[tuple[int, int]], list[int | None], list[int]]
-"""Of each token of a text: the characters that it begins and ends with, its word, and 1 where the tokenizer added it."""
+"""Of each token of a text: where it begins and ends, its word, and 1 where the tokenizer added it."""
 
 
 def same_ids(one: Tokenizer, other: Tokenizer, lines: Sequence[str]) -> bool:

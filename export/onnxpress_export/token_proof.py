@@ -34,16 +34,16 @@ class TokensError(CheckFailedError):
 
     def __str__(self) -> str:
         return (
-            f"the artifact's tokenizer gives other {self.what} than the checkpoint's own for {self.text}, {self.where}. "
-            "Nothing was written. Please report it with the checkpoint's tokenizer.json."
+            f"the artifact's tokenizer gives other {self.what} than the checkpoint's own for {self.text}, "
+            f"{self.where}. Nothing was written. Please report it with the checkpoint's tokenizer.json."
         )
 
 
 def check_tokens(checkpoint: Checkpoint, directory: Path, sample: Sequence[Text]) -> Tokens:
     """Compare the tokenizer.json in `directory` with the checkpoint's own, on written lines and on `sample`.
 
-    Each text alone and as a pair with the next; whole, where tokens must also stand at the same places, and cut on the left and on the right side, to few tokens and to
-    as many as the model takes (at most 512, to keep texts short).
+    Each text alone and as a pair with the next; whole, where tokens must also stand at the same places, and cut on the
+    left and on the right side, to few tokens and to as many as the model takes (at most 512, to keep texts short).
 
     Raises:
         TokensError: Ids, type ids or places differ.

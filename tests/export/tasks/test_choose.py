@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import AutoPeftModelForTokenClassification, LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
@@ -131,12 +131,13 @@ def test_an_adapter_for_tokens_is_merged(tmp_path: Path) -> None:
     randomize(BertModel(config)).save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
     model = BertForTokenClassification.from_pretrained(tmp_path / "base", num_labels=len(LABELS))
-    adapted = randomize(get_peft_model(model, LoraConfig(task_type="TOKEN_CLS", r=4, target_modules=["query"])))
-    adapted.save_pretrained(tmp_path / "adapter")
+    settings = LoraConfig(task_type="TOKEN_CLS", r=4, target_modules=["query"])
+    randomize(get_peft_model(model, settings)).save_pretrained(tmp_path / "adapter")
     manifest = export(tmp_path / "adapter", tmp_path / "artifact", labels=LABELS).manifest
     assert manifest.task == "token-classification" and manifest.labels == LABELS
     loaded = load_checkpoint(str(tmp_path / "adapter"), labels=LABELS)
+    theirs = AutoPeftModelForTokenClassification.from_pretrained(tmp_path / "adapter", num_labels=len(LABELS)).eval()
     rows = tokenizer("good film", return_tensors="pt")
     with torch.no_grad():
         # The adapter is added to the weights instead of to the activations: another order of fp32 sums.
-        torch.testing.assert_close(loaded.model(**rows).logits, adapted.eval()(**rows).logits, rtol=0, atol=1e-4)
+        torch.testing.assert_close(loaded.model(**rows).logits, theirs(**rows).logits, rtol=0, atol=1e-4)
