@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -26,11 +26,12 @@ from onnxpress.errors import (
 )
 from onnxpress.settings import LongText
 from onnxpress.texts import Text, describe
+from onnxpress.vectors import bounds_of, places_of
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-__all__ = ["Encoder", "Text", "TokenIds", "TokenRows", "slices_of"]
+__all__ = ["Encoder", "Text", "TokenIds", "TokenPlaces", "TokenRows", "slices_of"]
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SLICE_TEXTS: Final = 32
@@ -41,20 +42,43 @@ _OFF: Final = frozenset(("", "false", "0", "off", "no", "n", "f"))
 
 
 @dataclass(frozen=True, slots=True)
+class TokenPlaces:
+    """Where the tokens of one row stand in their text.
+
+    Attributes:
+        spans: The characters that each begins and ends with, int32 [tokens, 2].
+        added: Which are none of the text's but the tokenizer's own, as [CLS], bool [tokens].
+    """
+
+    spans: NDArray[np.int32]
+    added: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, encoding: Encoding) -> TokenPlaces:
+        """Those of `encoding`."""
+        return cls(
+            np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2),
+            np.array(encoding.special_tokens_mask, dtype=np.bool_),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TokenIds:
     """The tokens of one row: nothing else of what a tokenizer tells is kept.
 
     Attributes:
         ids: int32 [tokens].
         type_ids: int32 [tokens]; None where all are 0.
+        places: Where they stand; None where no answer tells it.
     """
 
     ids: NDArray[np.int32]
     type_ids: NDArray[np.int32] | None = None
+    places: TokenPlaces | None = None
 
     @classmethod
     def of(cls, encoding: Encoding) -> TokenIds:
-        """What is kept of `encoding`."""
+        """The ids of `encoding`."""
         type_ids = encoding.type_ids
         return cls(
             np.array(encoding.ids, dtype=np.int32),
@@ -82,12 +106,14 @@ class TokenRows:
         lengths: Tokens a row, special tokens included, int64 [rows].
         starts: The first row of each text, where some have several, intp [texts]; None where each has one.
         cut: Which texts lost tokens, bool [texts]; None where none did.
+        texts: The texts themselves; none where tokens come from elsewhere.
     """
 
     encodings: Sequence[TokenIds]
     lengths: NDArray[np.int64]
     starts: NDArray[np.intp] | None = None
     cut: NDArray[np.bool_] | None = None
+    texts: Sequence[Text] = ()
 
     def inputs(self, rows: NDArray[np.intp], names: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         """The graph's inputs for `rows`, which must have equal length: int64 [rows, length] by name."""
@@ -96,6 +122,19 @@ class TokenRows:
     def column(self, row: np.intp, name: str) -> NDArray[np.int32]:
         """The graph's input `name` for the row `row`, int32 [tokens]."""
         return self.encodings[int(row)].column(name)
+
+    def places(self, row: int | np.intp) -> TokenPlaces:
+        """Where the tokens of `row` stand in its text, which the encoder was asked to keep."""
+        found = self.encodings[int(row)].places
+        assert found is not None
+        return found
+
+    def rows_of(self, texts: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
+        """The rows of `texts`, and the first of each text among them; None where each text has one row."""
+        if self.starts is None:
+            return texts, None
+        bounds = np.append(self.starts, len(self.lengths))
+        return places_of(texts, bounds), bounds_of(np.diff(bounds)[texts])[:-1]
 
     def text_of(self, row: int) -> int:
         """The index of the text that the row `row` belongs to."""
@@ -146,8 +185,12 @@ class Encoder:
         max_characters: int,
         long_text: LongText = "truncate",
         stride: int | None = None,
+        keeps_places: bool = False,
     ) -> None:
-        """Raises ConfigError when `stride` leaves a window no token of its own."""
+        """`keeps_places` has rows tell where their tokens stand, which takes longer to find.
+
+        Raises ConfigError when `stride` leaves a window no token of its own.
+        """
         tokenizer.no_padding()
         special = [tokenizer.num_special_tokens_to_add(is_pair=pair) for pair in (False, True)]
         room = max_length - special[0]
@@ -163,6 +206,7 @@ class Encoder:
         self._max_characters = max_characters
         self._long_text = long_text
         self._tokens_tell = long_text != "truncate" or not all(special)  # whether a text is bad may take tokens to tell
+        self._keeps_places = keeps_places
         self._at_once = _texts_at_once()
 
     @property
@@ -213,7 +257,7 @@ class Encoder:
             starts = np.cumsum(counts) - counts
         cut = np.fromiter((text.is_cut for text in found), dtype=np.bool_, count=len(found))
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        return TokenRows(rows, lengths, starts, cut if cut.any() else None)
+        return TokenRows(rows, lengths, starts, cut if cut.any() else None, texts)
 
     def trace(self, text: Text) -> list[Encoding]:
         """The rows of a checked text as the tokenizer gives them, with where each token stands in it.
@@ -231,7 +275,9 @@ class Encoder:
         Raises what `check` does.
         """
         self.check(texts)
-        counts = [len(encoding) for part in _cut(texts) for encoding in self._encodings(self._whole, part.texts)]
+        counts = [
+            len(found) for part in _cut(texts) for found in self._encodings(self._whole.encode_batch_fast, part.texts)
+        ]
         return np.array(counts, dtype=np.int64)
 
     @cached_property
@@ -251,19 +297,24 @@ class Encoder:
         whole.no_truncation()
         return whole
 
-    def _encodings(self, tokenizer: Tokenizer, texts: Sequence[Text]) -> Iterator[Encoding]:
+    def _encodings(self, encode: Callable[[list[Text]], list[Encoding]], texts: Sequence[Text]) -> Iterator[Encoding]:
         for start in range(0, len(texts), self._at_once):
             with native:
-                encodings = tokenizer.encode_batch_fast(list(texts[start : start + self._at_once]))
+                encodings = encode(list(texts[start : start + self._at_once]))
             yield from encodings
 
     def _tokenize_slice(self, part: _Slice) -> list[_Tokenized]:
         found: list[_Tokenized] = []
-        for text, encoding in zip(part.texts, self._encodings(self._tokenizer, part.texts), strict=True):
+        encode = self._tokenizer.encode_batch if self._keeps_places else self._tokenizer.encode_batch_fast
+        for text, encoding in zip(part.texts, self._encodings(encode, part.texts), strict=True):
             rows = self._rows(part.first + len(found), text, encoding)
             is_cut = self._long_text == "truncate" and len(encoding) >= self._max_length and bool(encoding.overflowing)
-            found.append(_Tokenized([TokenIds.of(row) for row in rows], is_cut=is_cut))
+            found.append(_Tokenized([self._kept(row) for row in rows], is_cut=is_cut))
         return found
+
+    def _kept(self, row: Encoding) -> TokenIds:
+        ids = TokenIds.of(row)
+        return replace(ids, places=TokenPlaces.of(row)) if self._keeps_places else ids
 
     def _rows(self, index: int, text: Text, encoding: Encoding) -> list[Encoding]:
         """The row of a text, or one a window."""

@@ -22,12 +22,15 @@ from onnxpress.errors import (
     OnnxpressError,
 )
 from onnxpress.fidelity import Decision
-from onnxpress.manifest import Variant
+from onnxpress.manifest import Manifest, Variant
 from onnxpress.opening import Opening
 from onnxpress.runner import Runner
 from onnxpress.session import Device, resolve_device
 from onnxpress.settings import CudaSettings, LongText, OptimizeFor, Pooling, Settings
 from onnxpress.system import can_pin, thread_cpus
+from onnxpress.tasks.task import Task
+from onnxpress.tasks.text_classification import TextClassification
+from onnxpress.tasks.token_classification import TokenClassification
 from onnxpress.tuning import find_tuning
 
 __all__ = ["load", "share_cpus"]
@@ -242,17 +245,18 @@ def _first(opening: Opening, variant: Variant, device: Device) -> tuple[Stage, .
 def _joined(
     opening: Opening, first: Sequence[Stage], stages: Sequence[tuple[Variant, float]], runners: Sequence[Runner]
 ) -> Cascade:
-    manifest = opening.artifact.manifest
     rest = [
         Stage(name=variant.precision, runner=runner, leaves_at=threshold)
         for (variant, threshold), runner in zip(stages, runners, strict=True)
     ]
-    return Cascade(
-        [*first, *rest],
-        Decision(manifest.activation, manifest.thresholds),
-        labels=len(manifest.labels),
-        pooling=opening.settings.pooling,
-    )
+    return Cascade([*first, *rest], _task(opening.artifact.manifest, opening.settings))
+
+
+def _task(manifest: Manifest, settings: Settings) -> Task:
+    if manifest.task == "token-classification":
+        return TokenClassification(len(manifest.labels))
+    decision = Decision(manifest.activation, manifest.thresholds)
+    return TextClassification(decision, len(manifest.labels), settings.pooling)
 
 
 def share_cpus(artifact: Artifact, settings: Settings) -> tuple[int, int, int | None]:
@@ -305,4 +309,5 @@ def _open_encoder(artifact: Artifact, settings: Settings) -> Encoder:
         max_characters=settings.max_characters,
         long_text=settings.long_text,
         stride=settings.stride,
+        keeps_places=_task(manifest, settings).needs_places,
     )

@@ -61,8 +61,8 @@ class Started:
     def result(self) -> Answered:
         """Every place's, once all have run. Raises as `Running.result` does."""
         with self.places.told():
-            logits = self.running.result()
-        return Answered(logits, self.running.answered_by, self.running.rows).placed(self.places.repeats)
+            answered = self.running.answered()
+        return answered.placed(self.places.repeats)
 
     def cancel(self) -> None:
         """Do not run what has not begun."""
