@@ -33,6 +33,7 @@ from onnxpress.errors import (
     OnnxpressError,
     OutputExistsError,
     OverloadedError,
+    PairError,
     PrecisionUnavailableError,
     RunError,
     TextEncodingError,
@@ -48,8 +49,10 @@ from onnxpress.serving.histogram import Histogram
 from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.threaded import ThreadedClassifier
 from onnxpress.settings import CudaSettings, Settings
+from onnxpress.tasks.entities import Entity
 from onnxpress.telemetry import turn_off_telemetry
 from onnxpress.texts import Text
+from onnxpress.token_classifier import TokenClassifier
 
 __all__ = [
     "AnswerMetrics",
@@ -67,6 +70,7 @@ __all__ = [
     "CudaSettings",
     "DeadlineExceededError",
     "DeviceUnavailableError",
+    "Entity",
     "Explanation",
     "ForkedError",
     "Histogram",
@@ -79,6 +83,7 @@ __all__ = [
     "OnnxpressError",
     "OutputExistsError",
     "OverloadedError",
+    "PairError",
     "PrecisionUnavailableError",
     "Prediction",
     "Progress",
@@ -92,6 +97,7 @@ __all__ = [
     "TextTooLongError",
     "TextTypeError",
     "ThreadedClassifier",
+    "TokenClassifier",
     "TooManyTokensError",
     "Word",
     "__version__",

@@ -114,6 +114,14 @@ class Decision:
         )
         return result
 
+    def reached(self, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which labels' scores, without the temperature, are at least their threshold or one half, bool [texts, labels].
+
+        As `accepted`, to the last bit of a float32 score: what users get, and what they could compare themselves.
+        """
+        thresholds = self.thresholds or default_thresholds(logits.shape[1])
+        return np.asarray(activate(logits, self.activation) >= np.asarray(thresholds, dtype=np.float32))
+
     def log_odds(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Of each label being right, by the model's word, float64 [texts, labels]."""
         if self.activation != "softmax":

@@ -18,6 +18,7 @@ __all__ = [
     "best_labels",
     "default_thresholds",
     "pool_windows",
+    "predicted",
     "require_top_k",
     "top_labels",
 ]
@@ -67,6 +68,13 @@ def best_labels(scores: NDArray[np.float32], labels: Sequence[str]) -> list[Pred
     return [Prediction(labels[index], score) for index, score in zip(best.tolist(), values, strict=True)]
 
 
+def predicted(
+    scores: NDArray[np.float32], labels: Sequence[str], top_k: int | None
+) -> list[Prediction] | list[list[Prediction]]:
+    """The best label of each row, or the `top_k` best of each."""
+    return best_labels(scores, labels) if top_k is None else top_labels(scores, labels, top_k)
+
+
 def require_top_k(top_k: int | None) -> None:
     """Raise ConfigError when `top_k` is no whole number, or below 1."""
     if top_k is not None:
@@ -88,9 +96,8 @@ def top_labels(scores: NDArray[np.float32], labels: Sequence[str], count: int) -
 
 
 def accepted_labels(
-    scores: NDArray[np.float32], labels: Sequence[str], thresholds: Sequence[float]
+    scores: NDArray[np.float32], labels: Sequence[str], reached: NDArray[np.bool_]
 ) -> list[list[Prediction]]:
-    """The labels of each row whose score is at least their threshold, best first."""
-    reached = scores >= np.asarray(thresholds, dtype=np.float32)
+    """The labels of each row that have `reached` their threshold, bool [texts, labels], best first."""
     ranked = top_labels(np.where(reached, scores, np.float32(-1)), labels, len(labels))
     return [row[:count] for row, count in zip(ranked, reached.sum(axis=-1).tolist(), strict=True)]

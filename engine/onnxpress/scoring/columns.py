@@ -9,18 +9,18 @@ from typing import Any, Final, Literal
 import msgspec
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from onnxpress.answered import Answered, joined_logits
 from onnxpress.errors import ConfigError
+from onnxpress.fidelity import Decision
 from onnxpress.manifest import Manifest
-from onnxpress.predictions import accepted_labels, activate
+from onnxpress.predictions import accepted_labels
 
 __all__ = ["AnswerColumn", "answer_fields", "answer_values", "plan_columns"]
 
-_HALF: Final = 0.5
 _TOP: Final = re.compile(r"top([1-9][0-9]*)")
 
-Kind = Literal["label", "score", "accepted", "probability", "logit", "top_label", "top_score"]
+Kind = Literal["label", "score", "accepted", "probability", "logit", "top_label", "top_score", "stage"]
 
 
 class AnswerColumn(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ class AnswerColumn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_columns(asked: Sequence[str] | None, manifest: Manifest, taken: Collection[str]) -> tuple[AnswerColumn, ...]:
-    """The columns for `asked`: label, score, probabilities, logits, accepted, top3 (or another number).
+    """The columns for `asked`: label, score, probabilities, logits, accepted, top3 (or another number), stage.
 
     By default label and score; of a regression score, or its values where there are several. A name in `taken` gets
     the first free suffix of _1, _2, ….
@@ -63,23 +63,30 @@ def plan_columns(asked: Sequence[str] | None, manifest: Manifest, taken: Collect
 
 
 def answer_fields(columns: Sequence[AnswerColumn]) -> list[pa.Field]:
-    """The types: text for a label, float for a score, a list of texts for accepted labels."""
-    types = {"label": pa.string(), "top_label": pa.string(), "accepted": pa.list_(pa.string())}
+    """The types: text for a label or a stage, float for a score, a list of texts for accepted labels."""
+    text = dict.fromkeys(("label", "top_label", "stage"), pa.string())
+    types = {**text, "accepted": pa.list_(pa.string())}
     return [pa.field(column.name, types.get(column.kind, pa.float32())) for column in columns]
 
 
 def answer_values(
-    logits: NDArray[np.float32], columns: Sequence[AnswerColumn], manifest: Manifest, rows: Sequence[int | None]
+    answered: Sequence[Answered],
+    columns: Sequence[AnswerColumn],
+    manifest: Manifest,
+    stages: Sequence[str],
+    rows: Sequence[int | None],
 ) -> list[pa.Array]:
     """The values of each column.
 
     Args:
-        logits: As `Classifier.logits` gives them, [texts, labels].
+        answered: The texts' answers.
         columns: What is asked for.
         manifest: The model's labels and thresholds.
+        stages: Names of the stages that may have answered.
         rows: For each row of the output the text that it answers; None for a row without an answer.
     """
-    scores = activate(logits, manifest.activation)
+    logits, decision = joined_logits(answered), Decision(manifest.activation, manifest.thresholds, manifest.temperature)
+    scores = decision.scores(logits)
     names = pa.array(manifest.labels, pa.string())
     needs_order = any(column.kind.startswith("top") for column in columns)
     order = np.argsort(-scores, axis=-1, kind="stable") if needs_order else scores.argmax(axis=-1)[:, None]
@@ -87,11 +94,12 @@ def answer_values(
 
     def values(column: AnswerColumn) -> Any:
         if column.kind == "accepted":
-            thresholds = manifest.thresholds or (_HALF,) * len(manifest.labels)
-            accepted = accepted_labels(scores, manifest.labels, thresholds)
+            accepted = accepted_labels(scores, manifest.labels, decision.reached(logits))
             return pa.array([[label.label for label in row] for row in accepted], pa.list_(pa.string()))
         if column.kind in ("probability", "logit"):
             return pa.array((scores if column.kind == "probability" else logits)[:, column.index])
+        if column.kind == "stage":
+            return pa.array(stages, pa.string()).take(pa.array(np.concatenate([part.stages for part in answered])))
         ranked = order[:, column.index]
         if column.kind in ("label", "top_label"):
             return names.take(pa.array(ranked))
@@ -103,8 +111,12 @@ def answer_values(
 def _expand(item: str, manifest: Manifest, regression: bool) -> list[tuple[Kind, str, int]]:
     labels = manifest.labels
     top = _TOP.fullmatch(item)
-    if item not in ("label", "score", "accepted", "probabilities", "logits") and top is None:
-        raise ConfigError(f"columns must be of label, score, probabilities, logits, accepted and top3, got {item!r}")
+    if item not in ("label", "score", "accepted", "probabilities", "logits", "stage") and top is None:
+        raise ConfigError(
+            f"columns must be of label, score, probabilities, logits, accepted, top3 and stage, got {item!r}"
+        )
+    if item == "stage":
+        return [("stage", "stage", 0)]
     if item == "logits":
         return [("logit", f"logit_{label}", index) for index, label in enumerate(labels)]
     if item == "probabilities":

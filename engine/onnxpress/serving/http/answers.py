@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from onnxpress import __version__
 from onnxpress.errors import DeadlineExceededError, TooManyTokensError
-from onnxpress.manifest import Activation
 from onnxpress.predictions import activate, top_labels
 from onnxpress.serving.http.arrival import Deadline
 from onnxpress.serving.http.limits import Limits
@@ -40,11 +39,11 @@ async def predict(model: Model, request: PredictRequest, limits: Limits, deadlin
     texts, alone = texts_of(request.inputs)
     logits = await _logits(model, texts, request, limits, deadline)
     parameters = request.parameters or Parameters()
-    activation = _activation(model, parameters, raw=request.raw_scores)
+    scores = _scores(model, logits, parameters, raw=request.raw_scores)
     count = parameters.top_k or len(model.manifest.labels)
     ranked = [
         [{"score": best.score, "label": best.label} for best in row]
-        for row in top_labels(activate(logits, activation), model.manifest.labels, count)
+        for row in top_labels(scores, model.manifest.labels, count)
     ]
     return ranked[0] if alone and request.parameters is UNSET else ranked
 
@@ -97,10 +96,11 @@ def describe_model(model: Model, limits: Limits) -> dict[str, Any]:
     }
 
 
-def _activation(model: Model, parameters: Parameters, *, raw: bool) -> Activation:
+def _scores(model: Model, logits: NDArray[np.float32], parameters: Parameters, *, raw: bool) -> NDArray[np.float32]:
+    """What is asked for of `logits`; a function that the request names is applied to these as they are."""
     if parameters.function_to_apply is None:
-        return "identity" if raw else model.manifest.activation
-    return "identity" if parameters.function_to_apply == "none" else parameters.function_to_apply
+        return logits if raw else model.classifier.scores(logits)
+    return logits if parameters.function_to_apply == "none" else activate(logits, parameters.function_to_apply)
 
 
 async def _logits(
