@@ -115,9 +115,9 @@ class Decision:
         return result
 
     def reached(self, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which labels' scores, without the temperature, are at least their threshold or one half, bool [texts, labels].
+        """Which labels' scores, without the temperature, reach their threshold or one half, bool [texts, labels].
 
-        As `accepted`, to the last bit of a float32 score: what users get, and what they could compare themselves.
+        As `accepted`, but by the float32 scores that users see, to the last bit of these.
         """
         thresholds = self.thresholds or default_thresholds(logits.shape[1])
         return np.asarray(activate(logits, self.activation) >= np.asarray(thresholds, dtype=np.float32))

@@ -49,4 +49,6 @@ def test_labels_are_accepted_from_their_threshold_on_best_first() -> None:
     found = accepted_labels(scores, ["a", "b", "c"], scores >= np.array([0.3, 0.5, 0.5], np.float32))
     assert [[p.label for p in row] for row in found] == [["b", "c", "a"], []]
     assert [p.score for p in found[0]] == pytest.approx([0.9, 0.5, 0.3])
-    assert accepted_labels(scores[:1], ["a", "b", "c"], scores[:1] >= np.array([0, 1, 0], np.float32))[0][0].label == "c"
+    assert (
+        accepted_labels(scores[:1], ["a", "b", "c"], scores[:1] >= np.array([0, 1, 0], np.float32))[0][0].label == "c"
+    )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 import onnxpress
 from onnxpress.artifact import record_of
 from onnxpress.budget import clopper_pearson_upper
 from onnxpress.cascade_record import FIRST_STAGE_NAME, describe
+from onnxpress.cli.main import app
 from onnxpress.fidelity import Answers, Decision
 from onnxpress.first_stage import FirstStage, read_tables, write_tables
 from onnxpress.manifest import MANIFEST_NAME, read_manifest
@@ -102,6 +106,31 @@ def test_services_have_it_too(first: Path, texts: list[str]) -> None:
         labels = [service.classify(text).label for text in some]
         assert labels == [prediction.label for prediction in classifier(some)]
         assert classifier.mixed().answered["first"] > 0
+
+
+def test_jobs_tell_which_stage_answered(first: Path, easy_texts: Path, tmp_path: Path) -> None:
+    """On texts of the sample the shares are the certified ones, whatever part of it taught."""
+    rows = [{"text": text} for text in easy_texts.read_text().splitlines()]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = onnxpress.score(first, tmp_path / "in.jsonl", tmp_path / "out.jsonl", columns=["label", "stage", "score"])
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    counts = Counter(row["stage"] for row in written)
+    assert found.answered == {stage: counts[stage] / 2_000 for stage in ("first", "fp32")} and counts["first"] > 0
+    onnxpress.score(first, tmp_path / "in.jsonl", tmp_path / "exact.jsonl", columns=["stage"], precision="fp32")
+    assert {json.loads(line)["stage"] for line in (tmp_path / "exact.jsonl").read_text().splitlines()} == {"fp32"}
+
+
+def test_jobs_warn_of_texts_that_are_others(first: Path, easy_texts: Path, tmp_path: Path) -> None:
+    copy, lines = shutil.copytree(first, tmp_path / "artifact"), easy_texts.read_text().splitlines()
+    (tmp_path / "in.txt").write_text("\n".join(lines[:600]))
+    shares = {"first": 0.001, "fp32": 0.999}
+    edit_json(copy / MANIFEST_NAME, lambda manifest: manifest["cascade"].update(answered=shares))  # type: ignore[attr-defined]
+    found = onnxpress.score(copy, tmp_path / "in.txt", tmp_path / "out.jsonl")
+    assert len(found.warnings) == 2 and found.warnings[0].startswith("the stage first answered")
+    command = ["score", str(copy), str(tmp_path / "in.txt"), str(tmp_path / "out.csv")]
+    assert "warning: the stage first answered" in CliRunner().invoke(app, command).stderr
+    exact = onnxpress.score(copy, tmp_path / "in.txt", tmp_path / "exact.jsonl", precision="fp32")
+    assert exact.warnings == () and exact.answered == {"fp32": 1.0}
 
 
 def test_it_stands_before_int8(first: Path, int8_artifact: Path, texts: list[str], tmp_path: Path) -> None:
