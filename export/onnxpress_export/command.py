@@ -224,6 +224,7 @@ def _summary(report: ExportReport, out: str) -> list[str]:
         *_token_lines(manifest),
         *_fidelity_lines(manifest),
         *([] if manifest.cascade is None else [f"recheck  {describe(manifest.cascade)}"]),
+        *([] if manifest.cascade is None else _lesson_lines(manifest.cascade.taught)),
         *(
             f"scores   {describe_reliability(found, manifest.calibration)}"
             for found in [manifest.reliability]
@@ -232,6 +233,15 @@ def _summary(report: ExportReport, out: str) -> list[str]:
         *(f"warning  {note}." for note in origin.notes),
         f"written  {out}",
     ]
+
+
+def _lesson_lines(taught: int) -> list[str]:
+    from onnxpress_export.precision.sample import HELPING  # needs the extra
+
+    if not 0 < taught < HELPING:
+        return []
+    more = f"{HELPING:,} texts help it to answer more: --first-stage-sample takes some on which nothing is measured"
+    return [f"first    the first stage was taught on {taught:,} texts; {more}"]
 
 
 def _token_lines(manifest: Manifest) -> list[str]:

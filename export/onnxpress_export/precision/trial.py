@@ -53,6 +53,15 @@ class Trial:
         """float32 [texts, labels]."""
         return self._runner(model)()
 
+    def seconds(self, model: ir.Model, *, rounds: int) -> float:
+        """What running all texts takes on one CPU: the median over rounds, warmed, times the CPUs that share it."""
+        run, taken = self._runner(model), []
+        for _ in range(rounds + 1):
+            begin = perf_counter()
+            run()
+            taken.append(perf_counter() - begin)
+        return float(np.median(taken[1:])) * available_cpus()
+
     def speed(self, model: ir.Model, reference: ir.Model, *, rounds: int) -> float:
         """How many times faster `model` is than `reference`: the median over rounds in turns, both warmed."""
         runners = [self._runner(reference), self._runner(model)]

@@ -22,6 +22,7 @@ from onnxpress.fidelity import Answers, Decision
 from onnxpress.first_stage import FirstStage, read_tables, write_tables
 from onnxpress.manifest import MANIFEST_NAME, read_manifest
 from onnxpress_export import export
+from onnxpress_export.precision import first_stage
 from onnxpress_export.precision.first_stage import least_margin, measure_cascade
 from onnxpress_export.precision.student import teach
 from tests.conftest import WORDS, MakeCheckpoint, edit_json
@@ -42,8 +43,11 @@ def easy_texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(checkpoint: Path, easy_texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model is so small that a first stage would hardly pay: it is taken for free."""
     path = tmp_path_factory.mktemp("first") / "artifact"
-    export(checkpoint, path, sample=easy_texts, max_disagreement=BUDGET, first_stage=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(first_stage, "relative_cost", lambda *_: 0.01)
+        export(checkpoint, path, sample=easy_texts, max_disagreement=BUDGET, first_stage=True)
     return path
 
 
@@ -195,6 +199,18 @@ def test_what_is_not_there_cannot_be_asked_for(artifact: Path) -> None:
         onnxpress.load(artifact, first_stage=True)
     with pytest.raises(onnxpress.ConfigError, match="first_stage"):
         onnxpress.load(artifact, first_stage="yes")  # type: ignore[arg-type]
+
+
+def test_one_that_costs_more_than_it_saves_is_left_out_with_the_figures(
+    checkpoint: Path, easy_texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_stage, "relative_cost", lambda *_: 0.6)
+    manifest = export(
+        checkpoint, tmp_path / "out", sample=easy_texts, max_disagreement=BUDGET, first_stage=True
+    ).manifest
+    assert manifest.cascade is None and FIRST_STAGE_NAME not in manifest.files
+    (note,) = manifest.provenance.notes
+    assert "at 60.0% of the time of what is behind it; it pays from 120.0% on: it was left out. 20,000 texts" in note
 
 
 def test_a_small_sample_or_none_is_refused_before_anything_is_made(checkpoint: Path, tmp_path: Path) -> None:
