@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 from transformers import BertConfig, BertForTokenClassification, TokenClassificationPipeline
 
 from onnxpress.answered import Answered
@@ -81,8 +82,9 @@ class Beside:
         return [Entity(e[name], float(e["score"]), e["start"], e["end"], source[e["start"] : e["end"]]) for e in found]
 
     def answered(self, texts: Sequence[str | Words], **settings: Any) -> tuple[Answered, Encoder]:
+        tokenizer = Tokenizer.from_str(self.tokenizer.backend_tokenizer.to_str())
         encoder = Encoder(
-            KINDS[self.kind](self.max_length).backend_tokenizer, max_length=self.max_length, truncation_side="right",
+            tokenizer, max_length=self.max_length, truncation_side="right",
             max_characters=10**6, keeps_places=True, **settings,
         )  # fmt: skip
         rows = encoder.encode(texts)

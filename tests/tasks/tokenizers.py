@@ -24,13 +24,23 @@ def _held(tokenizer: Tokenizer, max_length: int, **names: str) -> PreTrainedToke
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=max_length, **names)
 
 
+def _letters() -> list[str]:
+    return sorted(set("".join(CORPUS)) - {" "})
+
+
+def _words() -> list[str]:
+    return sorted({word for line in CORPUS for word in line.split()})
+
+
 def word_piece(max_length: int) -> PreTrainedTokenizerFast:
-    """Cased, with pieces of words, as BERT's."""
+    """Cased, with pieces of words, as BERT's: every second word is whole, all others are letters and pairs of these."""
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    pairs = [f"##{word[2:4]}" for word in _words() if len(word) > 3]
+    pieces = [*names, *_letters(), *(f"##{letter}" for letter in _letters()), *_words()[::2], *pairs]
+    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=170, special_tokens=names))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
@@ -63,13 +73,14 @@ def byte_level_alone(max_length: int) -> PreTrainedTokenizerFast:
 def unigram(max_length: int) -> PreTrainedTokenizerFast:
     """As XLM-RoBERTa's."""
     names = ["<s>", "<pad>", "</s>", "<unk>"]
-    tokenizer = Tokenizer(models.Unigram())
+    pieces = [(name, 0.0) for name in names] + [("▁", -4.0)] + [(letter, -8.0) for letter in _letters()]
+    pieces += [(f"▁{word}", -9.0) for word in _words()[1::2]] + [
+        (word[1:4], -9.5) for word in _words() if len(word) > 4
+    ]
+    tokenizer = Tokenizer(models.Unigram(list(dict(pieces).items()), 3))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    tokenizer.train_from_iterator(
-        CORPUS, trainers.UnigramTrainer(vocab_size=160, special_tokens=names, unk_token="<unk>")
-    )
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
