@@ -36,6 +36,7 @@ from onnxpress.errors import (
     PairError,
     PrecisionUnavailableError,
     RunError,
+    TaskError,
     TextEncodingError,
     TextError,
     TextTooLongError,
@@ -61,6 +62,7 @@ __all__ = [
     "ArtifactNotFoundError",
     "ArtifactSchemaError",
     "AsyncClassifier",
+    "AsyncTokenClassifier",
     "BadRowError",
     "CheckFailedError",
     "CheckpointError",
@@ -91,12 +93,14 @@ __all__ = [
     "ScoreSummary",
     "ServiceMetrics",
     "Settings",
+    "TaskError",
     "Text",
     "TextEncodingError",
     "TextError",
     "TextTooLongError",
     "TextTypeError",
     "ThreadedClassifier",
+    "ThreadedTokenClassifier",
     "TokenClassifier",
     "TooManyTokensError",
     "Word",
@@ -114,12 +118,15 @@ if TYPE_CHECKING:
     from onnxpress.scoring.api import score
     from onnxpress.scoring.summary import Progress, ScoreSummary
     from onnxpress.serving.asynchronous import AsyncClassifier
+    from onnxpress.serving.tokens import AsyncTokenClassifier, ThreadedTokenClassifier
 
 _LATER = {
     "AsyncClassifier": "onnxpress.serving.asynchronous",
+    "AsyncTokenClassifier": "onnxpress.serving.tokens",
     "Explanation": "onnxpress.explaining.explanation",
     "Progress": "onnxpress.scoring.summary",
     "ScoreSummary": "onnxpress.scoring.summary",
+    "ThreadedTokenClassifier": "onnxpress.serving.tokens",
     "Word": "onnxpress.explaining.explanation",
     "score": "onnxpress.scoring.api",
 }

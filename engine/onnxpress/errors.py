@@ -2,10 +2,12 @@
 
     OnnxpressError
     ├── ConfigError                 a setting outside its range
+    │   └── TaskError               what is asked of an artifact of another task
     ├── MissingDependencyError      an extra that is not installed
     ├── DeviceUnavailableError      a device asked for by name that cannot run here
     ├── TextError
     │   ├── TextTypeError           neither a string nor a pair of strings
+    │   ├── PairError               a pair, where the tokens of one text have labels
     │   ├── TextEncodingError       a lone surrogate
     │   ├── TextTooLongError        more characters than `max_characters`
     │   ├── TooManyTokensError      more tokens than the model takes, where these must not be cut
@@ -63,6 +65,7 @@ __all__ = [
     "PairError",
     "PrecisionUnavailableError",
     "RunError",
+    "TaskError",
     "TextEncodingError",
     "TextError",
     "TextTooLongError",
@@ -77,6 +80,17 @@ class OnnxpressError(Exception):
 
 class ConfigError(OnnxpressError, ValueError):
     """A setting has a value outside its range."""
+
+
+class TaskError(ConfigError, AttributeError):
+    """What is asked for is of another task than the artifact's."""
+
+    def __init__(self, asked: str, task: str) -> None:
+        super().__init__(asked, task)
+        self.asked, self.task = asked, task
+
+    def __str__(self) -> str:
+        return f"{self.asked} is for labels of whole texts; this artifact is for {self.task}. Load another for it."
 
 
 class MissingDependencyError(OnnxpressError, ImportError):

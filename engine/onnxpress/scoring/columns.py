@@ -12,15 +12,17 @@ import pyarrow as pa
 
 from onnxpress.answered import Answered, joined_logits
 from onnxpress.errors import ConfigError
-from onnxpress.fidelity import Decision
 from onnxpress.manifest import Manifest
+from onnxpress.model import Model
 from onnxpress.predictions import accepted_labels
+from onnxpress.scoring.entity_columns import ENTITIES, entity_values, require_entity_column
+from onnxpress.token_classifier import TokenClassifier
 
 __all__ = ["AnswerColumn", "answer_fields", "answer_values", "plan_columns"]
 
 _TOP: Final = re.compile(r"top([1-9][0-9]*)")
 
-Kind = Literal["label", "score", "accepted", "probability", "logit", "top_label", "top_score", "stage"]
+Kind = Literal["label", "score", "accepted", "probability", "logit", "top_label", "top_score", "entities", "stage"]
 
 
 class AnswerColumn(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,14 +44,16 @@ class AnswerColumn(msgspec.Struct, frozen=True, kw_only=True):
 def plan_columns(asked: Sequence[str] | None, manifest: Manifest, taken: Collection[str]) -> tuple[AnswerColumn, ...]:
     """The columns for `asked`: label, score, probabilities, logits, accepted, top3 (or another number), stage.
 
-    By default label and score; of a regression score, or its values where there are several. A name in `taken` gets
-    the first free suffix of _1, _2, ….
+    By default label and score; of a regression score, or its values where there are several; of a token classifier
+    entities. A name in `taken` gets the first free suffix of _1, _2, ….
 
     Raises:
         ConfigError: There is no such column, or it means nothing for this model.
     """
     regression = manifest.activation == "identity"
-    if asked is None:
+    if manifest.task == "token-classification":
+        asked = ("entities",) if asked is None else asked
+    elif asked is None:
         asked = (("score",) if len(manifest.labels) == 1 else ("probabilities",)) if regression else ("label", "score")
     used, columns = set(taken), []
     for kind, wanted, index in [column for item in asked for column in _expand(item, manifest, regression)]:
@@ -63,9 +67,9 @@ def plan_columns(asked: Sequence[str] | None, manifest: Manifest, taken: Collect
 
 
 def answer_fields(columns: Sequence[AnswerColumn]) -> list[pa.Field]:
-    """The types: text for a label or a stage, float for a score, a list of texts for accepted labels."""
-    text = dict.fromkeys(("label", "top_label", "stage"), pa.string())
-    types = {**text, "accepted": pa.list_(pa.string())}
+    """The types: text for names, float for a score, a list of texts for accepted labels, of structs for entities."""
+    names = dict.fromkeys(("label", "top_label", "stage"), pa.string())
+    types = {**names, "accepted": pa.list_(pa.string()), "entities": ENTITIES}
     return [pa.field(column.name, types.get(column.kind, pa.float32())) for column in columns]
 
 
@@ -73,7 +77,7 @@ def answer_values(
     answered: Sequence[Answered],
     columns: Sequence[AnswerColumn],
     manifest: Manifest,
-    stages: Sequence[str],
+    model: Model,
     rows: Sequence[int | None],
 ) -> list[pa.Array]:
     """The values of each column.
@@ -81,16 +85,21 @@ def answer_values(
     Args:
         answered: The texts' answers.
         columns: What is asked for.
-        manifest: The model's labels and thresholds.
-        stages: Names of the stages that may have answered.
+        manifest: The labels and thresholds.
+        model: What answered.
         rows: For each row of the output the text that it answers; None for a row without an answer.
     """
-    logits, decision = joined_logits(answered), Decision(manifest.activation, manifest.thresholds, manifest.temperature)
+    taken = pa.array(rows, pa.int64())
+    stages = _stages(answered, model)
+    if isinstance(model, TokenClassifier):
+        wanted = [column.wanted for column in columns if column.kind == "entities"]
+        found = {name: entity_values(answered, model, name) for name in wanted}
+        return [found.get(column.wanted, stages).take(taken) for column in columns]
+    logits, decision = joined_logits(answered), model.decision
     scores = decision.scores(logits)
     names = pa.array(manifest.labels, pa.string())
     needs_order = any(column.kind.startswith("top") for column in columns)
     order = np.argsort(-scores, axis=-1, kind="stable") if needs_order else scores.argmax(axis=-1)[:, None]
-    taken = pa.array(rows, pa.int64())
 
     def values(column: AnswerColumn) -> Any:
         if column.kind == "accepted":
@@ -99,7 +108,7 @@ def answer_values(
         if column.kind in ("probability", "logit"):
             return pa.array((scores if column.kind == "probability" else logits)[:, column.index])
         if column.kind == "stage":
-            return pa.array(stages, pa.string()).take(pa.array(np.concatenate([part.stages for part in answered])))
+            return stages
         ranked = order[:, column.index]
         if column.kind in ("label", "top_label"):
             return names.take(pa.array(ranked))
@@ -108,15 +117,23 @@ def answer_values(
     return [values(column).take(taken) for column in columns]
 
 
+def _stages(answered: Sequence[Answered], model: Model) -> Any:
+    """The name of the stage that answered each text."""
+    return pa.array(model.stages, pa.string()).take(pa.array(np.concatenate([part.stages for part in answered])))
+
+
 def _expand(item: str, manifest: Manifest, regression: bool) -> list[tuple[Kind, str, int]]:
+    if item == "stage":
+        return [("stage", "stage", 0)]
+    if manifest.task == "token-classification":
+        require_entity_column(item)
+        return [("entities", item, 0)]
     labels = manifest.labels
     top = _TOP.fullmatch(item)
-    if item not in ("label", "score", "accepted", "probabilities", "logits", "stage") and top is None:
+    if item not in ("label", "score", "accepted", "probabilities", "logits") and top is None:
         raise ConfigError(
             f"columns must be of label, score, probabilities, logits, accepted, top3 and stage, got {item!r}"
         )
-    if item == "stage":
-        return [("stage", "stage", 0)]
     if item == "logits":
         return [("logit", f"logit_{label}", index) for index, label in enumerate(labels)]
     if item == "probabilities":
