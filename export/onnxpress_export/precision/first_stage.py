@@ -227,6 +227,6 @@ def _too_few(share: float, cost: float, budget: float, taught: int) -> str:
     pays = max(_LEAST_SHARE, _PAYS * cost)
     return (
         f"a first stage, taught on {taught:,} texts, could answer {share:.1%} of others in a budget of {budget:.2%}, "
-        f"at {cost:.1%} of the time of what is behind it; it pays from {pays:.1%} on: it was left out. {HELPING:,} texts "
-        "to teach it by, or a larger --max-disagreement, let it answer more"
+        f"at {cost:.1%} of the time of what is behind it; it pays from {pays:.1%} on: it was left out. {HELPING:,} "
+        "texts to teach it by, or a larger --max-disagreement, let it answer more"
     )
