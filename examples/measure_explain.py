@@ -109,7 +109,7 @@ def main() -> None:
     given = parser.parse_args()
     there = [variant.precision for variant in read_manifest(given.artifact).variants]
     with ExitStack() as held:
-        classifiers = {
+        classifiers: dict[str, onnxpress.Classifier] = {
             name: held.enter_context(
                 onnxpress.load(
                     given.artifact, precision=name, device="cpu", optimize_for="throughput", first_stage=False
