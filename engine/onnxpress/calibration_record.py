@@ -82,7 +82,7 @@ def describe_reliability(found: Reliability, calibration: Calibration | None) ->
     if calibration is not None:
         now, before = (
             calibration.reliability,
-            f" ({found.error:.2%} without the temperature {calibration.temperature:.3g})",
+            f" ({found.error:.2%} without the temperature of {calibration.temperature:.3g})",
         )
     if now.confidence_wrong is not None:
         unsure = f", sure of them by {now.confidence_wrong:.1%} on average"

@@ -34,12 +34,12 @@ def test_the_certified_texts_shares_raise_no_alarm(texts: int) -> None:
     """Drawn from the same texts, however many: the artifact's own shares are a draw too."""
     generator = np.random.default_rng(texts)
     truth, alarms = np.array([0.5, 0.48, 0.02]), 0
-    for _ in range(300):
+    for _ in range(100):
         exported = generator.multinomial(1_500, truth) / 1_500
         record = certified(**dict(zip(("first", "int8", "fp32"), exported.tolist(), strict=True)))
         drawn = generator.multinomial(texts, truth).tolist()
         alarms += bool(unusual_shares(record, dict(zip(("first", "int8", "fp32"), drawn, strict=True))))
-    assert alarms <= 3
+    assert alarms <= 1
 
 
 def test_of_few_texts_nothing_is_told() -> None:
