@@ -75,7 +75,8 @@ async def rerank(model: Model, request: RerankRequest, limits: Limits, deadline:
         words = f"{model.name} is not a re-ranker model: it has {labels} labels, not one. Ask /predict."
         raise Refusal(424, "Backend", words)
     logits = await _logits(model, [(request.query, text) for text in request.texts], request, limits, deadline)
-    scores = activate(logits, "identity" if request.raw_scores else "sigmoid")[:, 0]
+    divided = logits / np.float32(model.manifest.temperature)
+    scores = (logits if request.raw_scores else activate(divided, "sigmoid"))[:, 0]
     ranks = [
         {"index": index, "text": request.texts[index], "score": float(scores[index])}
         for index in np.argsort(-scores, kind="stable").tolist()
