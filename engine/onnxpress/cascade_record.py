@@ -111,9 +111,9 @@ def describe(cascade: Cascade) -> str:
     rest = "fp32 answers the others" if limit is None else f"{again} {limit:.3g}"
     seen = "" if limit is None else f" (seen: {cascade.seen_again:.2%})"
     return (
-        f"{easy}{rest}: {cascade.answered['fp32']:.2%} of {found.texts:,} unseen texts{seen}; {found.changed} "
-        f"changed instead of {found.alone}, at most {found.upper_95:.2%} with 95 % confidence; other scores move by up to {cascade.score_difference:.2g} "
-        f"(99.9 % of them by {cascade.score_difference_999:.2g})"
+        f"{easy}{rest}: {cascade.answered['fp32']:.2%} of {found.texts:,} unseen texts{seen}; {found.changed} changed "
+        f"instead of {found.alone}, at most {found.upper_95:.2%} with 95 % confidence; other scores move by up to "
+        f"{cascade.score_difference:.2g} (99.9 % of them by {cascade.score_difference_999:.2g})"
     )
 
 
