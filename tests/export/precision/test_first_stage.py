@@ -6,9 +6,11 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
@@ -199,6 +201,14 @@ def test_what_is_not_there_cannot_be_asked_for(artifact: Path) -> None:
         onnxpress.load(artifact, first_stage=True)
     with pytest.raises(onnxpress.ConfigError, match="first_stage"):
         onnxpress.load(artifact, first_stage="yes")  # type: ignore[arg-type]
+
+
+def test_what_it_costs_is_a_share_of_the_models_time(first: Path, texts: list[str]) -> None:
+    tables = read_tables((first / FIRST_STAGE_NAME).read_bytes(), labels=2)
+    source: Any = SimpleNamespace(directory=first, cpu=ir.load(first / "model_cpu.onnx"))
+    with onnxpress.load(first, first_stage=False) as classifier:
+        rows = classifier.encode(texts)
+    assert 0 < first_stage.relative_cost(tables, rows, source, None) < 10
 
 
 def test_one_that_costs_more_than_it_saves_is_left_out_with_the_figures(
