@@ -239,8 +239,8 @@ def _as_words(texts: Sequence[object]) -> list[Text | Words]:
             parts: list[object] = [*as_list(words)]
         except TextTypeError:
             raise TextTypeError(index, f"no list of words, but {describe(words)}") from None
-        if strange := next((word for word in parts if not isinstance(word, str)), None):
-            raise TextTypeError(index, f"a list of words of which one is {describe(strange)}")
+        if strange := [word for word in parts if not isinstance(word, str)]:
+            raise TextTypeError(index, f"a list of words of which one is {describe(strange[0])}")
         found.append(Words(cast("tuple[str, ...]", tuple(parts))))
     return found
 

@@ -9,29 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import BertConfig, BertForTokenClassification
 
 import onnxpress
-from onnxpress_export import export
-from tests.conftest import MAX_LENGTH, WORDS, make_tokenizer, randomize
-
-LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
-
-
-@pytest.fixture(scope="session")
-def token_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a seeded two-layer BERT that labels tokens."""
-    directory = tmp_path_factory.mktemp("tagger")
-    tokenizer = make_tokenizer()
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-        max_position_embeddings=MAX_LENGTH, id2label=dict(enumerate(LABELS)),
-        label2id={label: index for index, label in enumerate(LABELS)},
-    )  # fmt: skip
-    randomize(BertForTokenClassification(config)).save_pretrained(directory / "checkpoint")
-    tokenizer.save_pretrained(directory / "checkpoint")
-    export(directory / "checkpoint", directory / "artifact")
-    return directory / "artifact"
+from tests.conftest import WORDS
 
 
 @dataclass(frozen=True)
