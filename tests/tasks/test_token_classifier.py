@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def test_logits_of_long_texts_hold_each_token_once(token_artifact: Path, tagger:
         assert [entity.text for entity in tokens] == long.split()
         assert [entity.label for entity in tokens] == [TOKEN_LABELS[best] for best in found[1:-1].argmax(1)]
         entities = opened(long)
-        assert all(one.end <= two.start for one, two in zip(entities, entities[1:], strict=False))
+        assert all(one.end <= two.start for one, two in pairwise(entities))
         assert entities[-1].start > len(long) // 2
         assert opened.redact(long).count("[") == len(entities)
 
