@@ -13,6 +13,8 @@ from transformers import AutoModelForSequenceClassification
 from onnxpress.examples import Example
 from onnxpress.manifest import Activation
 from onnxpress.sample_labels import with_right_labels
+from onnxpress.tasks.comparison import COMPARISONS
+from onnxpress.vectors import Bounds
 from onnxpress_export.meaning import activation as read_activation
 from onnxpress_export.meaning import problem_type as read_problem_type
 from onnxpress_export.passes import COMMON
@@ -25,12 +27,12 @@ def _head_shape(rows: int, _tokens: int, labels: int) -> tuple[int, ...]:
     return rows, labels
 
 
-def _answers(logits: NDArray[np.float32], _mask: NDArray[np.int64]) -> NDArray[np.float32]:
+def _vectors(logits: NDArray[np.float32], _mask: NDArray[np.int64]) -> NDArray[np.float32]:
     return logits
 
 
-def _answers_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.ones_like(lengths)
+def _bounds(lengths: NDArray[np.int64]) -> Bounds:
+    return np.arange(len(lengths) + 1)
 
 
 def _meaning(source: str, config: Any, labels: int, problem_type: str | None, activation: str | None) -> Meaning:
@@ -53,8 +55,9 @@ TEXT_CLASSIFICATION: Final = ExportTask(
     model_class=AutoModelForSequenceClassification,
     passes=COMMON,
     head_shape=_head_shape,
-    answers=_answers,
-    answers_of=_answers_of,
+    vectors=_vectors,
+    bounds=_bounds,
+    comparison=COMPARISONS["text-classification"],
     meaning=_meaning,
     examples=_examples,
 )

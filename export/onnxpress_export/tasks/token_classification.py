@@ -15,6 +15,8 @@ from transformers import AutoModelForTokenClassification
 from onnxpress.errors import ConfigError
 from onnxpress.examples import Example
 from onnxpress.manifest import Activation
+from onnxpress.tasks.comparison import COMPARISONS
+from onnxpress.vectors import bounds_of
 from onnxpress_export.passes import EVERY_TOKEN
 from onnxpress_export.tasks.task import ExportTask, Meaning
 
@@ -28,13 +30,9 @@ def _head_shape(rows: int, tokens: int, labels: int) -> tuple[int, ...]:
     return rows, tokens, labels
 
 
-def _answers(logits: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+def _vectors(logits: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
     """Of the tokens that are no padding: what a model says of padding is nobody's answer."""
     return np.asarray(logits[mask.astype(np.bool_)])
-
-
-def _answers_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    return lengths
 
 
 def _meaning(source: str, config: Any, labels: int, problem_type: str | None, activation: str | None) -> Meaning:
@@ -62,8 +60,9 @@ TOKEN_CLASSIFICATION: Final = ExportTask(
     model_class=AutoModelForTokenClassification,
     passes=EVERY_TOKEN,
     head_shape=_head_shape,
-    answers=_answers,
-    answers_of=_answers_of,
+    vectors=_vectors,
+    bounds=bounds_of,
+    comparison=COMPARISONS["token-classification"],
     meaning=_meaning,
     examples=_examples,
     refused=MappingProxyType(
