@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -18,6 +18,7 @@ from onnxpress.ending import native
 from onnxpress.errors import (
     ConfigError,
     NoTokensError,
+    PairError,
     TextEncodingError,
     TextError,
     TextTooLongError,
@@ -25,7 +26,7 @@ from onnxpress.errors import (
     TooManyTokensError,
 )
 from onnxpress.settings import LongText
-from onnxpress.texts import Text, describe
+from onnxpress.texts import Text, Words, describe, size_of
 from onnxpress.vectors import bounds_of, places_of
 
 if TYPE_CHECKING:
@@ -54,12 +55,16 @@ class TokenPlaces:
     added: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, encoding: Encoding) -> TokenPlaces:
-        """Those of `encoding`."""
-        return cls(
-            np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2),
-            np.array(encoding.special_tokens_mask, dtype=np.bool_),
-        )
+    def of(cls, encoding: Encoding, text: Text | Words) -> TokenPlaces:
+        """Those of `encoding`, a row of `text`."""
+        spans = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+        if isinstance(text, Words):  # whose tokens are told by their place in their word
+            lengths = [len(word) + 1 for word in text.words]
+            begins = np.array(
+                [*accumulate(lengths[:-1], initial=0), 0], dtype=np.int32
+            )  # the last is for those of no word
+            spans += begins[[-1 if word is None else word for word in encoding.word_ids]][:, None]
+        return cls(spans, np.array(encoding.special_tokens_mask, dtype=np.bool_))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +112,15 @@ class TokenRows:
         starts: The first row of each text, where some have several, intp [texts]; None where each has one.
         cut: Which texts lost tokens, bool [texts]; None where none did.
         texts: The texts themselves; none where tokens come from elsewhere.
+        overlap: Tokens that a window repeats of the one before, special ones not counted.
     """
 
     encodings: Sequence[TokenIds]
     lengths: NDArray[np.int64]
     starts: NDArray[np.intp] | None = None
     cut: NDArray[np.bool_] | None = None
-    texts: Sequence[Text] = ()
+    texts: Sequence[Text | Words] = ()
+    overlap: int = 0
 
     def inputs(self, rows: NDArray[np.intp], names: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         """The graph's inputs for `rows`, which must have equal length: int64 [rows, length] by name."""
@@ -149,7 +156,7 @@ class _Unigram(msgspec.Struct):
 class _Slice:
     """Texts that are tokenized by one thread, one after the other; `first` is the index of the first of them."""
 
-    texts: Sequence[Text]
+    texts: Sequence[Text | Words]
     first: int
 
 
@@ -202,6 +209,7 @@ class Encoder:
             max_length, stride=overlap, strategy="longest_first", direction="right" if windows else truncation_side
         )
         self._tokenizer = tokenizer
+        self._overlap = overlap
         self._max_length = max_length
         self._max_characters = max_characters
         self._long_text = long_text
@@ -214,7 +222,7 @@ class Encoder:
         """What makes the tokens. Nothing of it may be changed."""
         return self._tokenizer
 
-    def encode(self, texts: Sequence[Text]) -> TokenRows:
+    def encode(self, texts: Sequence[Text | Words]) -> TokenRows:
         """Tokenize `texts`, a sentence pair being a tuple of two.
 
         Raises:
@@ -227,13 +235,13 @@ class Encoder:
         self.check(texts)
         return self.tokenize(texts)
 
-    def check(self, texts: Sequence[Text]) -> None:
+    def check(self, texts: Sequence[Text | Words]) -> None:
         """Raise the first of those problems that show before a text is tokenized."""
         for index, text in enumerate(texts):
             if (problem := self._problem(index, text)) is not None:
                 raise problem
 
-    def rejected(self, texts: Sequence[Text]) -> Iterator[TextError]:
+    def rejected(self, texts: Sequence[Text | Words]) -> Iterator[TextError]:
         """Why each text that `encode` would refuse is refused, in order.
 
         Texts are tokenized only where their number of tokens may be the reason.
@@ -247,7 +255,7 @@ class Encoder:
                 except TextError as error:
                     yield error
 
-    def tokenize(self, texts: Sequence[Text], spread: Spread = map) -> TokenRows:
+    def tokenize(self, texts: Sequence[Text | Words], spread: Spread = map) -> TokenRows:
         """As `encode`, of texts that were checked; `spread` maps over parts of them, in order."""
         found = list(chain.from_iterable(spread(self._tokenize_slice, list(_cut(texts)))))
         starts = None
@@ -257,7 +265,7 @@ class Encoder:
             starts = np.cumsum(counts) - counts
         cut = np.fromiter((text.is_cut for text in found), dtype=np.bool_, count=len(found))
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        return TokenRows(rows, lengths, starts, cut if cut.any() else None, texts)
+        return TokenRows(rows, lengths, starts, cut if cut.any() else None, texts, self._overlap)
 
     def trace(self, text: Text) -> list[Encoding]:
         """The rows of a checked text as the tokenizer gives them, with where each token stands in it.
@@ -269,7 +277,7 @@ class Encoder:
             encoding = self._tokenizer.encode(*parts)
         return self._rows(0, text, encoding)
 
-    def count_tokens(self, texts: Sequence[Text]) -> NDArray[np.int64]:
+    def count_tokens(self, texts: Sequence[Text | Words]) -> NDArray[np.int64]:
         """Tokens that each text has before any are cut, special tokens included, int64 [texts].
 
         Raises what `check` does.
@@ -297,7 +305,9 @@ class Encoder:
         whole.no_truncation()
         return whole
 
-    def _encodings(self, encode: Callable[[list[Text]], list[Encoding]], texts: Sequence[Text]) -> Iterator[Encoding]:
+    def _encodings(
+        self, encode: Callable[[list[Text | Words]], list[Encoding]], texts: Sequence[Text | Words]
+    ) -> Iterator[Encoding]:
         for start in range(0, len(texts), self._at_once):
             with native:
                 encodings = encode(list(texts[start : start + self._at_once]))
@@ -305,18 +315,25 @@ class Encoder:
 
     def _tokenize_slice(self, part: _Slice) -> list[_Tokenized]:
         found: list[_Tokenized] = []
-        encode = self._tokenizer.encode_batch if self._keeps_places else self._tokenizer.encode_batch_fast
+        encode = self._encode_placed if self._keeps_places else self._tokenizer.encode_batch_fast
         for text, encoding in zip(part.texts, self._encodings(encode, part.texts), strict=True):
             rows = self._rows(part.first + len(found), text, encoding)
             is_cut = self._long_text == "truncate" and len(encoding) >= self._max_length and bool(encoding.overflowing)
-            found.append(_Tokenized([self._kept(row) for row in rows], is_cut=is_cut))
+            found.append(_Tokenized([self._kept(row, text) for row in rows], is_cut=is_cut))
         return found
 
-    def _kept(self, row: Encoding) -> TokenIds:
-        ids = TokenIds.of(row)
-        return replace(ids, places=TokenPlaces.of(row)) if self._keeps_places else ids
+    def _encode_placed(self, texts: list[Text | Words]) -> list[Encoding]:
+        """With where each token stands. Either all of `texts` are words, or none."""
+        if isinstance(texts[0], Words):
+            words = [list(text.words) for text in texts if isinstance(text, Words)]
+            return list(self._tokenizer.encode_batch(words, is_pretokenized=True))
+        return list(self._tokenizer.encode_batch(texts))
 
-    def _rows(self, index: int, text: Text, encoding: Encoding) -> list[Encoding]:
+    def _kept(self, row: Encoding, text: Text | Words) -> TokenIds:
+        ids = TokenIds.of(row)
+        return replace(ids, places=TokenPlaces.of(row, text)) if self._keeps_places else ids
+
+    def _rows(self, index: int, text: Text | Words, encoding: Encoding) -> list[Encoding]:
         """The row of a text, or one a window."""
         if not len(encoding):
             raise NoTokensError(index)
@@ -325,7 +342,7 @@ class Encoder:
             self._refuse_long(index, text)
         return [encoding, *windows]
 
-    def _refuse_long(self, index: int, text: Text) -> None:
+    def _refuse_long(self, index: int, text: Text | Words) -> None:
         if self._long_text == "error":
             way_out = "Shorten it, or load with long_text='truncate' or 'windows'."
             raise TooManyTokensError(index, self._max_length, way_out)
@@ -335,8 +352,12 @@ class Encoder:
 
     def _problem(self, index: int, text: object) -> TextError | None:
         parts: tuple[Any, ...] = text if isinstance(text, tuple) and len(text) == 2 else (text,)
+        if isinstance(text, Words):
+            parts = text.words
         if not all(isinstance(part, str) for part in parts):
             return TextTypeError(index, describe(text))
+        if self._keeps_places and isinstance(text, tuple):
+            return PairError(index)
         characters = sum(map(len, parts))
         if characters > self._max_characters:
             return TextTooLongError(index, characters, self._max_characters)
@@ -346,11 +367,11 @@ class Encoder:
         return None
 
 
-def slices_of(texts: Sequence[Text], *, most: int, characters: int) -> Iterator[tuple[int, int]]:
+def slices_of(texts: Sequence[Text | Words], *, most: int, characters: int) -> Iterator[tuple[int, int]]:
     """Consecutive ranges (start, end) of checked texts: at most `most` of them, and `characters` or one text."""
     start = held = 0
     for index, text in enumerate(texts):
-        size = len(text) if isinstance(text, str) else sum(map(len, text))
+        size = size_of(text)
         if index > start and (index - start == most or held + size > characters):
             yield start, index
             start, held = index, 0
@@ -359,7 +380,7 @@ def slices_of(texts: Sequence[Text], *, most: int, characters: int) -> Iterator[
         yield start, len(texts)
 
 
-def _cut(texts: Sequence[Text]) -> Iterator[_Slice]:
+def _cut(texts: Sequence[Text | Words]) -> Iterator[_Slice]:
     for start, end in slices_of(texts, most=_SLICE_TEXTS, characters=_SLICE_CHARACTERS):
         yield _Slice(texts[start:end], start)
 

@@ -23,7 +23,7 @@ from onnxpress.runner import Company
 from onnxpress.settings import Settings, require_whole
 from onnxpress.started import CHARACTERS_AHEAD, Part, Places, Started, chunks_of
 from onnxpress.tasks.task import Task
-from onnxpress.texts import Text, as_chunks, as_list, as_stream
+from onnxpress.texts import Text, Words, as_chunks, as_list, as_stream
 from onnxpress.workers import Workers
 
 __all__ = ["Model"]
@@ -204,7 +204,7 @@ class Model:
     ) -> None:
         self.close()
 
-    def _call(self, texts: Sequence[Text]) -> list[Answered]:
+    def _call(self, texts: Sequence[Text | Words]) -> list[Answered]:
         """What becomes of a list of what may be texts, in one call: the parts, at least one, that it runs in."""
         with self._lifetime:
             self._encoder.check(texts)
@@ -250,7 +250,7 @@ class Model:
                 yield done
                 done = []
 
-    def _parts(self, texts: Sequence[Text]) -> Iterator[Part]:
+    def _parts(self, texts: Sequence[Text | Words]) -> Iterator[Part]:
         """What is tokenized together, of checked texts; one part, empty, of none."""
         ranges = slices_of(texts, most=self.settings.max_texts, characters=CHARACTERS_AHEAD)
         for start, end in list(ranges) or [(0, 0)]:

@@ -12,10 +12,12 @@ import typer
 
 from onnxpress.classifier import Classifier
 from onnxpress.cli.lines import ready_lines
-from onnxpress.errors import ConfigError, TextError
+from onnxpress.errors import ConfigError, TaskError, TextError
 from onnxpress.loading import load
 from onnxpress.predictions import Prediction
 from onnxpress.settings import OptimizeFor
+from onnxpress.tasks.entities import Aggregation, Entity
+from onnxpress.token_classifier import TokenClassifier, require_aggregation
 
 __all__ = ["predict"]
 
@@ -27,7 +29,8 @@ class _Answer(msgspec.Struct, omit_defaults=True):
     label: str | None = None
     score: float | None = None
     predictions: list[Prediction] | None = None
-    logits: list[float] | None = None
+    logits: list[float] | list[list[float]] | None = None
+    entities: list[Entity] | None = None
 
 
 def predict(
@@ -42,10 +45,17 @@ def predict(
     logits: Annotated[
         bool, typer.Option("--logits", help="Give the model's raw values, in the order of its labels.")
     ] = False,
+    aggregation: Annotated[
+        str | None,
+        typer.Option(
+            help="Where tokens have the labels: what becomes an entity, none, simple, first, average or max.",
+            show_default="simple",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or auto.")] = "auto",
 ) -> None:
-    """Classify texts; prints one JSON object a text, in order. Lines are answered as they come."""
+    """Label texts, or find their entities; prints one JSON object a text, in order. Lines are answered as they come."""
     if top_k is not None and top_k < 1:
         raise ConfigError(f"--top-k must be at least 1, got {top_k}")
     if (top_k is not None) + accepted + logits > 1:
@@ -54,7 +64,15 @@ def predict(
         raise ConfigError("standard input is closed; pass texts as arguments, or open it")
     optimize_for: OptimizeFor = "latency" if texts else "throughput"
     with load(artifact, device=device, precision=precision, optimize_for=optimize_for) as classifier:
-        answer = _Answering(classifier, top_k, accepted=accepted, logits=logits)
+        answer: _Answering | _Tagging
+        if isinstance(classifier, TokenClassifier):
+            if accepted or top_k is not None:
+                raise TaskError("--accepted" if accepted else "--top-k", "token-classification")
+            answer = _Tagging(classifier, cast("Aggregation", aggregation or "simple"), logits=logits)
+        elif aggregation is not None:
+            raise ConfigError("--aggregation is for labels of tokens; this artifact is for labels of whole texts")
+        else:
+            answer = _Answering(classifier, top_k, accepted=accepted, logits=logits)
         if texts:
             _print(answer(texts))
             return
@@ -84,7 +102,26 @@ class _Answering:
         return [_Answer(t, p.label, p.score) for t, p in zip(texts, classifier(texts), strict=True)]
 
 
-def _answered_lines(answer: _Answering, chunks: Iterable[list[str]]) -> Iterator[list[_Answer]]:
+class _Tagging:
+    """What is asked of the tokens of each text."""
+
+    def __init__(self, classifier: TokenClassifier, aggregation: Aggregation, *, logits: bool) -> None:
+        require_aggregation(aggregation)
+        self.classifier = classifier
+        self._aggregation = aggregation
+        self._logits = logits
+
+    def __call__(self, texts: Sequence[str]) -> list[_Answer]:
+        """Answers to all of them. Raises TextError, by the place in `texts`."""
+        if self._logits:
+            return [
+                _Answer(t, logits=rows.tolist()) for t, rows in zip(texts, self.classifier.logits(texts), strict=True)
+            ]
+        found = self.classifier(texts, aggregation=self._aggregation)
+        return [_Answer(text, entities=entities) for text, entities in zip(texts, found, strict=True)]
+
+
+def _answered_lines(answer: _Answering | _Tagging, chunks: Iterable[list[str]]) -> Iterator[list[_Answer]]:
     """Answers to the lines of each chunk; those before a bad line are answered before it is told, by its number."""
     done = 0
     for lines in chunks:

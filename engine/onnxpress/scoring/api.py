@@ -51,7 +51,8 @@ def score(
         text_column: The column to classify; the name of the one that plain text makes.
         pair_column: The second text of a sentence pair.
         columns: What to add: of "label", "score", "probabilities", "logits", "accepted" and "top3" (any number);
-            None for label and score, or a regression's values.
+            None for label and score, or a regression's values. Where tokens have the labels, of "entities", which None
+            stands for, "entities_first", "entities_average", "entities_max" and "tokens".
         input_format: "csv", "tsv", "jsonl", "parquet" or "txt"; None for what the names tell.
         output_format: The same but for "txt"; of a directory, the input's by default.
         quoted_tsv: Whether fields of TSV, read or written, are quoted as in CSV; they stand as they are otherwise.

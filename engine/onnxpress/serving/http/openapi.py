@@ -11,6 +11,7 @@ from onnxpress import __version__
 from onnxpress.serving.http.arrival import TIMEOUT_HEADER
 from onnxpress.serving.http.limits import Limits
 from onnxpress.serving.http.messages import PredictRequest, RerankRequest
+from onnxpress.serving.http.tagging import TagRequest
 
 __all__ = ["openapi", "page"]
 
@@ -20,10 +21,31 @@ _PREDICTION: Final = {
     "properties": {"score": {"type": "number"}, "label": {"type": "string"}},
     "required": ["score", "label"],
 }
+_ENTITIES: Final = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "entity_group": {"type": "string"},
+            "entity": {"type": "string"},
+            "score": {"type": "number"},
+            "word": {"type": "string"},
+            "start": {"type": "integer"},
+            "end": {"type": "integer"},
+        },
+        "required": ["score", "word", "start", "end"],
+    },
+}
 _PREDICTIONS: Final = {"type": "array", "items": {"$ref": "#/components/schemas/Prediction"}}
 _ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "Prediction": _PREDICTION,
     "Predictions": {"anyOf": [_PREDICTIONS, {"type": "array", "items": _PREDICTIONS}]},
+    "Entities": {"anyOf": [_ENTITIES, {"type": "array", "items": _ENTITIES}]},
+    "Answer": {"anyOf": [{"$ref": "#/components/schemas/Predictions"}, {"$ref": "#/components/schemas/Entities"}]},
+    "Asked": {
+        "description": "A PredictRequest of a model that labels texts, a TagRequest of one that labels their tokens",
+        "anyOf": [{"$ref": "#/components/schemas/PredictRequest"}, {"$ref": "#/components/schemas/TagRequest"}],
+    },
     "Ranks": {
         "type": "array",
         "items": {
@@ -55,7 +77,7 @@ _ERRORS: Final = {
     504: "There was no answer in time",
 }
 _ASKING: Final = {
-    "predict": ("All labels of a text, a pair or a batch, with their scores", "PredictRequest", "Predictions"),
+    "predict": ("All labels of a text, a pair or a batch, with their scores; or their entities", "Asked", "Answer"),
     "rerank": ("Texts by how well they answer a query", "RerankRequest", "Ranks"),
 }
 _PLAIN: Final = {
@@ -72,7 +94,7 @@ _PLAIN_ERRORS: Final = {"/ready": (503,), "/metrics": (501,)}
 
 def openapi(limits: Limits, *, secured: bool) -> dict[str, Any]:
     """The document. `secured` says whether a token is needed."""
-    _, schemas = msgspec.json.schema_components((PredictRequest, RerankRequest), ref_template=_REFS)
+    _, schemas = msgspec.json.schema_components((PredictRequest, RerankRequest, TagRequest), ref_template=_REFS)
     paths: dict[str, dict[str, Any]] = {
         path: {"get": {"summary": words, "responses": _plain_responses(path, kind), "security": []}}
         for path, (words, kind) in _PLAIN.items()
@@ -81,7 +103,7 @@ def openapi(limits: Limits, *, secured: bool) -> dict[str, Any]:
     for prefix in ("", "/models/{model}"):
         for name, (words, request, answer) in _ASKING.items():
             paths[f"{prefix}/{name}"] = {"post": _operation(words, answer, request)}
-        either = _operation("As /predict; as /rerank for a body with a query", "Predictions", "PredictRequest")
+        either = _operation("As /predict; as /rerank for a body with a query", "Answer", "Asked")
         paths.setdefault(prefix or "/", {})["post"] = either
         paths[f"{prefix}/info"] = {"get": _operation("The model, and what the server takes on", "Info")}
         if prefix:
