@@ -26,6 +26,7 @@ __all__ = [
     "certainty",
     "compare_answers",
     "require_budget",
+    "told_of_tokens",
 ]
 
 _MOVED: Final = 0.1
@@ -321,6 +322,17 @@ def certainty(fidelity: Fidelity) -> str:
     )
     needed = texts_needed(budget)
     return doubted if needed is None else f"{doubted}; {needed:,} unseen texts would do, none of them changed"
+
+
+def told_of_tokens(fidelity: Fidelity) -> str:
+    """What became of tokens and entities, in words behind others; empty where labels are of whole texts."""
+    if (found := fidelity.tokens) is None:
+        return ""
+    share = "" if not found.entities else f" ({found.equal / found.entities:.2%})"
+    return (
+        f"; {found.changed:,} of {found.tokens:,} tokens changed; {found.equal:,} of {found.entities:,} entities "
+        f"equal{share}, {found.found - found.equal:,} others found"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

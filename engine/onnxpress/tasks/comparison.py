@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -11,14 +12,19 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from onnxpress.answered import Answered
-from onnxpress.encoder import Encoder, TokenRows
+from onnxpress.encoder import TokenRows
+from onnxpress.errors import ConfigError
 from onnxpress.fidelity import Answers, compare_answers
-from onnxpress.manifest import Fidelity, Task, TokenFidelity
+from onnxpress.manifest import Activation, Fidelity, Task, TokenFidelity
 from onnxpress.owners import Owners
+from onnxpress.sample_labels import with_right_labels
 from onnxpress.tasks.entities import Entity, EntityMaker
+from onnxpress.texts import whole_text
 from onnxpress.vectors import bounds_of
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
     from onnxpress.examples import Example
 
 __all__ = ["COMPARISONS", "Compared", "Comparison", "Measure"]
@@ -36,14 +42,14 @@ class Measure:
         labels: Names of the labels.
         sample: Name of the texts' file.
         budget: Share of answers that may change.
-        encoder: What made the texts' tokens.
+        tokenizer: What made the texts' tokens.
     """
 
     examples: Sequence[Example]
     labels: Sequence[str]
     sample: str
     budget: float
-    encoder: Encoder
+    tokenizer: Tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +76,11 @@ class Comparison(Protocol):
     def needs_places(self) -> bool:
         """Whether rows must tell where their tokens stand."""
 
+    def examples(
+        self, examples: Sequence[Example], labels: Sequence[str], activation: Activation, path: Path
+    ) -> list[Example]:
+        """`examples`, which came from the file `path`, as they are compared. Raises ConfigError."""
+
     def owners(self, rows: TokenRows) -> Owners:
         """The texts that the vectors of `rows` are of, each text having one row."""
 
@@ -81,6 +92,11 @@ class _OfTexts:
     """Of texts with one vector each."""
 
     needs_places = False
+
+    def examples(
+        self, examples: Sequence[Example], labels: Sequence[str], activation: Activation, path: Path
+    ) -> list[Example]:
+        return with_right_labels(examples, labels, activation, path)
 
     def owners(self, rows: TokenRows) -> Owners:
         return Owners.alone(len(rows.lengths))
@@ -104,12 +120,20 @@ class _OfTokens:
 
     needs_places = True
 
+    def examples(
+        self, examples: Sequence[Example], labels: Sequence[str], activation: Activation, path: Path
+    ) -> list[Example]:
+        """Without the labels that a file may have of each text: they are not of its tokens."""
+        if pairs := sum(isinstance(example.text, tuple) for example in examples):
+            raise ConfigError(f"{path}: {pairs:,} rows are sentence pairs; tokens are labelled in single texts alone.")
+        return [structs.replace(example, label=None) for example in examples]
+
     def owners(self, rows: TokenRows) -> Owners:
         added = [np.zeros(0, dtype=np.bool_), *(rows.places(row).added for row in range(len(rows.lengths)))]
         return Owners(len(rows.lengths), np.repeat(np.arange(len(rows.lengths)), rows.lengths), ~np.concatenate(added))
 
     def compare(self, answers: Answers, rows: TokenRows, found: Compared, measure: Measure) -> Fidelity:
-        maker = EntityMaker(measure.labels, measure.encoder.tokenizer, measure.encoder.unknown_token)
+        maker = EntityMaker(measure.labels, measure.tokenizer, unknown=None)
 
         def entities(logits: NDArray[np.float32]) -> list[list[Entity]]:
             stages = np.zeros(len(rows.lengths), dtype=np.uint8)
@@ -153,7 +177,7 @@ class _Teller:
     def __call__(self, logits: NDArray[np.float32], text: int) -> str:
         owners = self.answers.owners
         mine = slice(*np.searchsorted(owners.of, [text, text + 1]).tolist())
-        spans, source = self.rows.places(text).spans, str(self.rows.texts[text])
+        spans, source = self.rows.places(text).spans, whole_text(self.rows.texts[text])
         differ = self.answers.logits[mine].argmax(axis=1) != self.found[mine].argmax(axis=1)
         places = np.flatnonzero(differ & owners.decides[mine])
         best = logits[mine].argmax(axis=1)

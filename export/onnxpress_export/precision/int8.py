@@ -237,7 +237,9 @@ def measure_fidelity(
         answers,
         sample.unseen_rows,
         Compared(logits=answers.again(logits, sure), name=name, speed=speed, torch=torch),
-        Measure(examples=sample.unseen, labels=labels, sample=sample.name, budget=budget, encoder=sample.encoder),
+        Measure(
+            examples=sample.unseen, labels=labels, sample=sample.name, budget=budget, tokenizer=sample.encoder.tokenizer
+        ),
     )
     if recipe is None or not recipe.threshold:
         return Measured(fidelity, None)

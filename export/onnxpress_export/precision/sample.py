@@ -16,7 +16,7 @@ from onnxpress.encoder import Encoder, TokenRows
 from onnxpress.errors import ConfigError
 from onnxpress.examples import Example, read_examples
 from onnxpress.fidelity import Answers, Decision
-from onnxpress.generic import GENERIC_NAME, generic_examples
+from onnxpress.generic import GENERIC_NAME
 from onnxpress.planner import plan_batches
 from onnxpress.tasks.comparison import COMPARISONS, Comparison
 from onnxpress.vectors import places_of
@@ -106,14 +106,17 @@ def read_sample(path: Path | None, checkpoint: Checkpoint) -> Sample:
         ConfigError: It cannot be read, has too few different texts, or labels that the model does not have.
         TextError: A text cannot be tokenized.
     """
-    examples = generic_examples() if path is None else read_examples(path)
-    examples = checkpoint.task.examples(examples, checkpoint.labels, checkpoint.activation, path)
+    comparison = checkpoint.task.comparison
+    if path is None:
+        examples = checkpoint.task.generic_examples()
+    else:
+        examples = comparison.examples(read_examples(path), checkpoint.labels, checkpoint.activation, path)
     encoder = Encoder(
         Tokenizer.from_str(checkpoint.tokenizer.backend_tokenizer.to_str()),
         max_length=checkpoint.max_length,
         truncation_side=checkpoint.truncation_side,
         max_characters=_MAX_CHARACTERS,
-        keeps_places=checkpoint.task.comparison.needs_places,
+        keeps_places=comparison.needs_places,
     )
     examples = without_repeats(examples, encoder.encode([example.text for example in examples]))
     if len(examples) < _LEAST:
@@ -122,7 +125,7 @@ def read_sample(path: Path | None, checkpoint: Checkpoint) -> Sample:
     cut = min(len(examples) // 2, _MOST_TO_SEARCH)
     seen, unseen = ([examples[index] for index in part] for part in (order[:cut], order[cut:]))
     name = GENERIC_NAME if path is None else path.name
-    return Sample(name, seen, unseen, encoder, checkpoint.task.comparison)
+    return Sample(name, seen, unseen, encoder, comparison)
 
 
 def without_repeats(examples: Sequence[Example], rows: TokenRows) -> list[Example]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,8 +47,7 @@ class ExportTask:
         comparison: How two precisions are compared.
         meaning: What the logits mean, of the checkpoint's name, its configuration, the number of labels, and the
             problem type and activation that are asked for. Raises ConfigError, CheckpointError.
-        examples: Those of a sample, as they are measured by: of all read ones, the labels, the activation, and the
-            file they are from, None for generic ones. Raises ConfigError.
+        generic_examples: What is measured by where there is no sample.
         refused: Settings of an export that mean nothing here, each with why.
     """
 
@@ -64,7 +62,7 @@ class ExportTask:
     bounds: Callable[[NDArray[np.int64]], Bounds]
     comparison: Comparison
     meaning: Callable[[str, Any, int, str | None, str | None], Meaning]
-    examples: Callable[[Sequence[Example], Sequence[str], Activation, Path | None], list[Example]]
+    generic_examples: Callable[[], list[Example]]
     refused: Mapping[str, str] = field(default_factory=dict)
 
     def check_settings(self, given: Collection[str]) -> None:

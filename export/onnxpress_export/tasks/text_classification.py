@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification
 
-from onnxpress.examples import Example
-from onnxpress.manifest import Activation
-from onnxpress.sample_labels import with_right_labels
+from onnxpress.generic import generic_examples
 from onnxpress.tasks.comparison import COMPARISONS
 from onnxpress.vectors import Bounds
 from onnxpress_export.meaning import activation as read_activation
@@ -41,12 +37,6 @@ def _meaning(source: str, config: Any, labels: int, problem_type: str | None, ac
     return Meaning(problem_type=problem, activation=scores)
 
 
-def _examples(
-    examples: Sequence[Example], labels: Sequence[str], activation: Activation, path: Path | None
-) -> list[Example]:
-    return list(examples) if path is None else with_right_labels(examples, labels, activation, path)
-
-
 TEXT_CLASSIFICATION: Final = ExportTask(
     name="text-classification",
     kind="sequence classifier",
@@ -59,5 +49,5 @@ TEXT_CLASSIFICATION: Final = ExportTask(
     bounds=_bounds,
     comparison=COMPARISONS["text-classification"],
     meaning=_meaning,
-    examples=_examples,
+    generic_examples=generic_examples,
 )

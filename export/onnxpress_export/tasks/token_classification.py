@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
-from msgspec import structs
 from numpy.typing import NDArray
 from transformers import AutoModelForTokenClassification
 
 from onnxpress.errors import ConfigError
 from onnxpress.examples import Example
-from onnxpress.manifest import Activation
+from onnxpress.generic import generic_examples
 from onnxpress.tasks.comparison import COMPARISONS
 from onnxpress.vectors import bounds_of
 from onnxpress_export.passes import EVERY_TOKEN
@@ -43,13 +40,9 @@ def _meaning(source: str, config: Any, labels: int, problem_type: str | None, ac
     return Meaning(problem_type=_ONE_LABEL, activation=_SCORES)
 
 
-def _examples(
-    examples: Sequence[Example], _labels: Sequence[str], _activation: Activation, path: Path | None
-) -> list[Example]:
-    """Texts alone, without the labels that a file may have of each: they are not of its tokens."""
-    if path is not None and (pairs := sum(isinstance(example.text, tuple) for example in examples)):
-        raise ConfigError(f"{path}: {pairs:,} rows are sentence pairs; tokens are classified in single texts.")
-    return [structs.replace(example, label=None) for example in examples if isinstance(example.text, str)]
+def _generic_examples() -> list[Example]:
+    """The single texts: no token of a pair is ever labelled."""
+    return [example for example in generic_examples() if isinstance(example.text, str)]
 
 
 TOKEN_CLASSIFICATION: Final = ExportTask(
@@ -64,7 +57,7 @@ TOKEN_CLASSIFICATION: Final = ExportTask(
     bounds=bounds_of,
     comparison=COMPARISONS["token-classification"],
     meaning=_meaning,
-    examples=_examples,
+    generic_examples=_generic_examples,
     refused=MappingProxyType(
         {
             "thresholds": "thresholds are for labels of a whole text, and a token has its best label. Leave them out.",
