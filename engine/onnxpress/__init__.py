@@ -48,6 +48,8 @@ from onnxpress.serving.histogram import Histogram
 from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.threaded import ThreadedClassifier
 from onnxpress.settings import CudaSettings, Settings
+from onnxpress.tasks.ranking import Ranked
+from onnxpress.tasks.zero_shot import ZeroShot
 from onnxpress.telemetry import turn_off_telemetry
 from onnxpress.texts import Text
 
@@ -82,6 +84,7 @@ __all__ = [
     "PrecisionUnavailableError",
     "Prediction",
     "Progress",
+    "Ranked",
     "RunError",
     "ScoreSummary",
     "ServiceMetrics",
@@ -94,6 +97,7 @@ __all__ = [
     "ThreadedClassifier",
     "TooManyTokensError",
     "Word",
+    "ZeroShot",
     "__version__",
     "load",
     "score",

@@ -31,6 +31,8 @@ from onnxpress.predictions import (
 from onnxpress.runner import Company
 from onnxpress.settings import Settings, require_whole
 from onnxpress.started import CHARACTERS_AHEAD, Part, Places, Started, chunks_of
+from onnxpress.tasks.ranking import Ranked, query_pairs, ranked, require_one_score
+from onnxpress.tasks.zero_shot import TEMPLATE, ZeroShot, ask, premises, read_hypotheses
 from onnxpress.texts import LoneText, Text, as_chunks, as_list, as_several, as_stream, is_lone
 from onnxpress.workers import Workers
 
@@ -216,6 +218,66 @@ class Classifier:
             found = explain_texts(as_several(texts), answering, question)
         return found[0] if is_lone(texts) else found
 
+    @overload
+    def zero_shot(
+        self,
+        texts: str | Mapping[str, str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+    ) -> ZeroShot: ...  # type: ignore[overload-overlap]
+    @overload
+    def zero_shot(
+        self, texts: Sequence[str], labels: str | Iterable[str], *, template: str = TEMPLATE, multi_label: bool = False
+    ) -> list[ZeroShot]: ...
+
+    def zero_shot(
+        self,
+        texts: str | Mapping[str, str] | Sequence[str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+    ) -> ZeroShot | list[ZeroShot]:
+        """Which of `labels` fit one text, or each of several: for models of natural language inference (NLI).
+
+        As transformers' zero-shot pipeline answers. Of a text that is too long its own tokens are cut, never those of
+        a label.
+
+        Args:
+            texts: What to classify.
+            labels: The labels to choose from, or a str of them with commas between.
+            template: The sentence that a label becomes, with {} in its place.
+            multi_label: Whether each label is judged by itself, rather than against the others.
+
+        Raises:
+            ConfigError: The model is not made for it, or the labels or the template cannot be used.
+            TextError: A text cannot be classified; none is.
+        """
+        hypotheses = read_hypotheses(self.labels, labels, template, multi_label=multi_label)
+        found = ask(premises(texts), hypotheses, self.cutting_first())
+        return found[0] if is_lone(texts) else found
+
+    def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> list[Ranked]:
+        """`documents` by how well they fit `query`, best first: for models with one score for a pair.
+
+        As sentence-transformers' CrossEncoder ranks.
+
+        Args:
+            query: The first text of every pair.
+            documents: The second ones.
+            top_k: How many to return; None for all.
+
+        Raises:
+            ConfigError: The model has several labels, or `top_k` is no whole number or below 1.
+            TextError: A document cannot be read, by its place; none is ranked.
+        """
+        require_top_k(top_k)
+        require_one_score(self.labels)
+        scores = self.comparing().probabilities(query_pairs(query, documents))
+        return ranked(documents, scores, top_k)
+
     def stream(self, texts: Iterable[Text], *, chunk: int | None = None) -> Iterator[Prediction]:
         """Classify an endless iterable in constant memory, in order, `chunk` texts at a time.
 
@@ -302,10 +364,24 @@ class Classifier:
             if self._mixed is None:
                 cascade = self._open_mixed()
                 self._held.callback(cascade.close)
-                mixed = object.__new__(Classifier)  # a copy would be loaded again, as what is unpickled is
-                vars(mixed).update(vars(self), _cascade=cascade, _pool=None, _open_mixed=None)
-                self._mixed = mixed
+                self._mixed = self._like(_cascade=cascade, _pool=None, _open_mixed=None)
             return self._mixed
+
+    def comparing(self) -> Classifier:
+        """This classifier for texts whose scores are held against each other: the first stage answers none of them.
+
+        It is another model, and its scores tell which answer is right, not how two texts compare.
+        """
+        return self._like(_cascade=self._cascade.without_first())
+
+    def cutting_first(self) -> Classifier:
+        """As `comparing`; and a pair that is too long loses tokens of its first text alone."""
+        return self._like(_cascade=self._cascade.without_first(), _encoder=self._encoder.cutting_first)
+
+    def room_beside(self, text: str) -> int:
+        """Tokens that the first text of a pair may have whose second is `text`; below 1 where there is no room."""
+        with self._lifetime:
+            return self._encoder.room_beside(text)
 
     def scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """`probabilities` of `logits`, float32 [texts, len(labels)]."""
@@ -366,6 +442,12 @@ class Classifier:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _like(self, **others: object) -> Classifier:
+        """This classifier with `others` in place of some of its attributes; it is closed with this one."""
+        like = object.__new__(Classifier)  # a copy would be loaded again, as what is unpickled is
+        vars(like).update(vars(self), **others)
+        return like
 
     def _scores(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         return self.scores(self._logits(texts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Final, overload
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from onnxpress.classifier import Classifier
 from onnxpress.ending import native
-from onnxpress.errors import ClosedError, DeadlineExceededError
+from onnxpress.errors import ClosedError, DeadlineExceededError, TextError
 from onnxpress.predictions import Prediction, require_top_k
 from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.request import QueueLimits, Request
-from onnxpress.serving.service import Service, WhenFull
+from onnxpress.serving.service import Encode, Service, WhenFull
+from onnxpress.tasks.ranking import Ranked, query_pairs
+from onnxpress.tasks.zero_shot import TEMPLATE, ZeroShot, answers, pairs, premises, text_of
 from onnxpress.texts import LoneText, Text, as_several, is_lone
 
 __all__ = ["AsyncClassifier"]
@@ -119,23 +121,71 @@ class AsyncClassifier:
         found = self._service.accepted(await self.logits(texts, timeout=timeout))
         return found[0] if is_lone(texts) else found
 
+    @overload
+    async def zero_shot(
+        self,
+        texts: str | Mapping[str, str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> ZeroShot: ...  # type: ignore[overload-overlap]
+    @overload
+    async def zero_shot(
+        self,
+        texts: Sequence[str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> list[ZeroShot]: ...
+
+    async def zero_shot(
+        self,
+        texts: str | Mapping[str, str] | Sequence[str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> ZeroShot | list[ZeroShot]:
+        """The labels that fit a text, or each of several, as `Classifier.zero_shot` has them.
+
+        Each pair of a text and a label is a request. Raises as `classify` does.
+
+        Raises:
+            ConfigError: The model is not made for it, or the labels or the template cannot be used; or a first stage
+                answers.
+        """
+        hypotheses = self._service.hypotheses(labels, template, multi_label=multi_label)
+        several = premises(texts)
+        try:
+            asked = pairs(several, hypotheses)
+            logits = await self._logits(asked, timeout, self._service.encode_premises)
+        except TextError as error:
+            raise text_of(error, hypotheses) from error.__cause__
+        found = answers(several, logits, hypotheses)
+        return found[0] if is_lone(texts) else found
+
+    async def rank(
+        self, query: str, documents: Sequence[str], *, top_k: int | None = None, timeout: float | None = None
+    ) -> list[Ranked]:
+        """`documents` by how well they fit `query`, best first, as `Classifier.rank` has them.
+
+        Raises as `classify` does.
+
+        Raises:
+            ConfigError: The model has several labels, `top_k` is below 1, or a first stage answers.
+        """
+        self._service.require_ranking(top_k)
+        logits = await self._logits(query_pairs(query, documents), timeout)
+        return self._service.ranked(documents, logits, top_k)
+
     async def logits(self, texts: LoneText | Sequence[Text], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Raw scores, float32 [texts, labels], of a text (one row), a pair, or several. Raises as `classify` does."""
-        several = as_several(texts)
-        try:
-            requests = self._service.enter(len(several), timeout)
-            try:
-                async with asyncio.timeout(requests[0].remaining() if requests else None):
-                    return await self._answers(requests, several)
-            finally:
-                for request in requests:
-                    request.future.cancel()
-        except TimeoutError:
-            assert timeout is not None
-            raise DeadlineExceededError(timeout) from None
-        except ClosedError:
-            native.hold_daemon()
-            raise
+        return await self._logits(as_several(texts), timeout)
 
     def metrics(self) -> ServiceMetrics:
         """What was done so far, and what waits."""
@@ -161,13 +211,34 @@ class AsyncClassifier:
     ) -> None:
         await self.close()
 
-    async def _answers(self, requests: Sequence[Request], texts: Sequence[Text]) -> NDArray[np.float32]:
+    async def _logits(
+        self, texts: Sequence[Text], timeout: float | None, encode: Encode | None = None
+    ) -> NDArray[np.float32]:
+        """Raw scores of a list of what may be texts, float32 [texts, labels]; `encode` as in `Service.queue`."""
+        try:
+            requests = self._service.enter(len(texts), timeout)
+            try:
+                async with asyncio.timeout(requests[0].remaining() if requests else None):
+                    return await self._answers(requests, texts, encode)
+            finally:
+                for request in requests:
+                    request.future.cancel()
+        except TimeoutError:
+            assert timeout is not None
+            raise DeadlineExceededError(timeout) from None
+        except ClosedError:
+            native.hold_daemon()
+            raise
+
+    async def _answers(
+        self, requests: Sequence[Request], texts: Sequence[Text], encode: Encode | None
+    ) -> NDArray[np.float32]:
         """Tokenize `texts`, here or in another thread, and wait for their logits."""
         if sum(map(_characters, texts)) <= _INLINE_CHARACTERS:
-            self._service.queue(requests, texts)
+            self._service.queue(requests, texts, encode)
         else:
             try:
-                tokenizing = self._tokenizing.submit(self._service.queue, requests, texts)
+                tokenizing = self._tokenizing.submit(self._service.queue, requests, texts, encode)
             except RuntimeError:  # its threads end with the service, and with the program's main thread
                 raise ClosedError("service") from None
             await asyncio.wrap_future(tokenizing)

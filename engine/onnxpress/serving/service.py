@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.classifier import Classifier
+from onnxpress.encoder import TokenRows
 from onnxpress.errors import ConfigError, ForkedError, TextError
-from onnxpress.predictions import Prediction, best_labels, top_labels
+from onnxpress.predictions import Prediction, best_labels, require_top_k, top_labels
 from onnxpress.serving.batcher import Batcher
 from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.request import QueueLimits, Request
+from onnxpress.tasks.ranking import Ranked, ranked, require_one_score
+from onnxpress.tasks.zero_shot import Hypotheses, read_hypotheses, require_room
 from onnxpress.texts import Text
 
-__all__ = ["Service", "WhenFull"]
+__all__ = ["Encode", "Service", "WhenFull"]
+
+Encode = Callable[[Sequence[Text]], TokenRows]
+"""Makes tokens of texts, as `Classifier.encode` does."""
 
 WhenFull = Literal["raise", "wait"]
 
@@ -54,8 +60,10 @@ class Service:
         self._batcher.enter(requests, wait=self._wait)
         return requests
 
-    def queue(self, requests: Sequence[Request], texts: Sequence[Text]) -> None:
+    def queue(self, requests: Sequence[Request], texts: Sequence[Text], encode: Encode | None = None) -> None:
         """Tokenize `texts`, one for each of `requests`, which entered, and queue these.
+
+        `encode` makes tokens of a list of them; None for the classifier's own.
 
         Raises:
             TextError: A text cannot be classified; none is.
@@ -66,13 +74,43 @@ class Service:
                 if request.future.done():  # nobody waits for it any more
                     continue
                 try:
-                    request.rows = self._classifier.encode([text])
+                    request.rows = (encode or self._classifier.encode)([text])
                 except TextError as error:
                     raise error.moved(index) from None
         except BaseException as error:
             self._batcher.withdraw(requests, error)
             raise
         self._batcher.put(requests, wait=self._wait)
+
+    def hypotheses(self, labels: str | Iterable[str], template: str, *, multi_label: bool) -> Hypotheses:
+        """What zero-shot classification asks of every text.
+
+        Raises:
+            ConfigError: They cannot be asked, or not of this classifier.
+        """
+        self._require_comparable()
+        found = read_hypotheses(self._classifier.labels, labels, template, multi_label=multi_label)
+        require_room(found, self._classifier)
+        return found
+
+    def encode_premises(self, texts: Sequence[Text]) -> TokenRows:
+        """As `Classifier.encode`, of pairs of which only the first text may be cut."""
+        return self._classifier.cutting_first().encode(texts)
+
+    def require_ranking(self, top_k: int | None) -> None:
+        """Raise ConfigError where there is no one score to rank by, or `top_k` is no number of documents."""
+        require_top_k(top_k)
+        require_one_score(self._classifier.labels)
+        self._require_comparable()
+
+    def ranked(self, documents: Sequence[str], logits: NDArray[np.float32], top_k: int | None) -> list[Ranked]:
+        """The `top_k` best of `documents`, of their logits, float32 [documents, 1]."""
+        return ranked(documents, self._classifier.scores(logits), top_k)
+
+    def _require_comparable(self) -> None:
+        """The first stage is another model: its scores cannot be held against those of the texts that it leaves."""
+        if "first" in self._classifier.stages:
+            raise ConfigError("scores of a first stage cannot be compared. Load the artifact with first_stage=False.")
 
     def predictions(self, logits: NDArray[np.float32], top_k: int | None) -> list[Prediction] | list[list[Prediction]]:
         """The best label of each row, or the `top_k` best, of float32 [texts, labels]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import overload
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from onnxpress.classifier import Classifier
 from onnxpress.ending import native
-from onnxpress.errors import ClosedError, DeadlineExceededError
+from onnxpress.errors import ClosedError, DeadlineExceededError, TextError
 from onnxpress.predictions import Prediction, require_top_k
 from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.request import QueueLimits
-from onnxpress.serving.service import Service, WhenFull
+from onnxpress.serving.service import Encode, Service, WhenFull
+from onnxpress.tasks.ranking import Ranked, query_pairs
+from onnxpress.tasks.zero_shot import TEMPLATE, ZeroShot, answers, pairs, premises, text_of
 from onnxpress.texts import LoneText, Text, as_several, as_text, is_lone
 
 __all__ = ["ThreadedClassifier"]
@@ -80,23 +82,58 @@ class ThreadedClassifier:
         found = self._service.accepted(self.logits(texts, timeout=timeout))
         return found[0] if is_lone(texts) else found
 
+    @overload
+    def zero_shot(
+        self,
+        texts: str | Mapping[str, str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> ZeroShot: ...  # type: ignore[overload-overlap]
+    @overload
+    def zero_shot(
+        self,
+        texts: Sequence[str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> list[ZeroShot]: ...
+
+    def zero_shot(
+        self,
+        texts: str | Mapping[str, str] | Sequence[str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> ZeroShot | list[ZeroShot]:
+        """The labels that fit; arguments and errors are those of `AsyncClassifier.zero_shot`."""
+        hypotheses = self._service.hypotheses(labels, template, multi_label=multi_label)
+        several = premises(texts)
+        try:
+            asked = pairs(several, hypotheses)
+            logits = self._logits(asked, timeout, self._service.encode_premises)
+        except TextError as error:
+            raise text_of(error, hypotheses) from error.__cause__
+        found = answers(several, logits, hypotheses)
+        return found[0] if is_lone(texts) else found
+
+    def rank(
+        self, query: str, documents: Sequence[str], *, top_k: int | None = None, timeout: float | None = None
+    ) -> list[Ranked]:
+        """`documents`, best first; arguments and errors are those of `AsyncClassifier.rank`."""
+        self._service.require_ranking(top_k)
+        logits = self._logits(query_pairs(query, documents), timeout)
+        return self._service.ranked(documents, logits, top_k)
+
     def logits(self, texts: LoneText | Sequence[Text], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Raw scores, float32 [texts, labels]; arguments and errors are those of `AsyncClassifier.logits`."""
-        several = as_several(texts)
-        try:
-            requests = self._service.enter(len(several), timeout)
-            try:
-                self._service.queue(requests, several)
-                return self._service.stacked([request.future.result(request.remaining()) for request in requests])
-            finally:
-                for request in requests:
-                    request.future.cancel()
-        except TimeoutError:
-            assert timeout is not None
-            raise DeadlineExceededError(timeout) from None
-        except ClosedError:
-            native.hold_daemon()
-            raise
+        return self._logits(as_several(texts), timeout)
 
     def submit(self, text: LoneText, *, timeout: float | None = None) -> Future[NDArray[np.float32]]:
         """Queue one text, or a pair; its logits, float32 [labels], come by the future, which may be cancelled.
@@ -129,3 +166,22 @@ class ThreadedClassifier:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _logits(
+        self, texts: Sequence[Text], timeout: float | None, encode: Encode | None = None
+    ) -> NDArray[np.float32]:
+        """Raw scores of a list of what may be texts, float32 [texts, labels]; `encode` as in `Service.queue`."""
+        try:
+            requests = self._service.enter(len(texts), timeout)
+            try:
+                self._service.queue(requests, texts, encode)
+                return self._service.stacked([request.future.result(request.remaining()) for request in requests])
+            finally:
+                for request in requests:
+                    request.future.cancel()
+        except TimeoutError:
+            assert timeout is not None
+            raise DeadlineExceededError(timeout) from None
+        except ClosedError:
+            native.hold_daemon()
+            raise

@@ -10,7 +10,7 @@ import msgspec
 from onnxpress import __version__
 from onnxpress.serving.http.arrival import TIMEOUT_HEADER
 from onnxpress.serving.http.limits import Limits
-from onnxpress.serving.http.messages import PredictRequest, RerankRequest
+from onnxpress.serving.http.messages import PredictRequest, RerankRequest, ZeroShotRequest
 
 __all__ = ["openapi", "page"]
 
@@ -55,7 +55,11 @@ _ERRORS: Final = {
     504: "There was no answer in time",
 }
 _ASKING: Final = {
-    "predict": ("All labels of a text, a pair or a batch, with their scores", "PredictRequest", "Predictions"),
+    "predict": (
+        "All labels of a text, a pair or a batch, with their scores; or those that the request brings",
+        "PredictRequest ZeroShotRequest",
+        "Predictions",
+    ),
     "rerank": ("Texts by how well they answer a query", "RerankRequest", "Ranks"),
 }
 _PLAIN: Final = {
@@ -72,7 +76,7 @@ _PLAIN_ERRORS: Final = {"/ready": (503,), "/metrics": (501,)}
 
 def openapi(limits: Limits, *, secured: bool) -> dict[str, Any]:
     """The document. `secured` says whether a token is needed."""
-    _, schemas = msgspec.json.schema_components((PredictRequest, RerankRequest), ref_template=_REFS)
+    _, schemas = msgspec.json.schema_components((PredictRequest, RerankRequest, ZeroShotRequest), ref_template=_REFS)
     paths: dict[str, dict[str, Any]] = {
         path: {"get": {"summary": words, "responses": _plain_responses(path, kind), "security": []}}
         for path, (words, kind) in _PLAIN.items()
@@ -150,7 +154,9 @@ def _operation(words: str, answer: str, request: str | None = None) -> dict[str,
         told = _ERRORS[status]
         found["responses"][str(status)] = {"description": told, "content": _content("Error")}
     if request:
-        found["requestBody"] = {"required": True, "content": _content(request)}
+        forms = [{"$ref": _REFS.format(name=name)} for name in request.split()]
+        schema = forms[0] if len(forms) == 1 else {"anyOf": forms}
+        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
         header = _parameter(TIMEOUT_HEADER, "header", {"type": "number", "exclusiveMinimum": 0}, required=False)
         found["parameters"] = [header | {"description": "Seconds within which an answer is of use"}]
     return found

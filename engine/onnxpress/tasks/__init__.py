@@ -1,0 +1,1 @@
+"""What an answer is: a module for each task, by its name."""

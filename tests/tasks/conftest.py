@@ -1,0 +1,165 @@
+"""Tiny classifiers of natural language inference, and rerankers, with weights large enough that each term matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    BartConfig,
+    BartForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+import onnxpress
+from onnxpress_export import export
+from tests.conftest import MAX_LENGTH, WORDS, MakeCheckpoint, make_tokenizer, randomize
+
+PREMISES = [
+    "the film has heart",
+    "a sad story, too long by far: not one scene of it is fun",
+    "",
+    "Star plot work! Who made this? 3.14 and naïve café",
+    " ".join(WORDS) + " the end is near",  # cut
+    "good " * 300,  # cut
+]
+LABELS = ["fun", "sad story", "best film you ever made", "plot", "work of the worst kind"]
+
+
+@dataclass(frozen=True, slots=True)
+class Nli:
+    """A checkpoint, and the artifact made of it."""
+
+    checkpoint: Path
+    artifact: Path
+
+
+def word_pieces() -> PreTrainedTokenizerFast:
+    return make_tokenizer()
+
+
+def byte_pairs() -> PreTrainedTokenizerFast:
+    """As RoBERTa's and BART's: bytes, <s> A </s></s> B </s>, no token types."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [("Ġ", "f"), ("i", "l"), ("Ġf", "il"), ("Ġfil", "m"), ("Ġ", "s"), ("Ġs", "a"), ("Ġsa", "d")]
+    names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    vocabulary = dict.fromkeys([*names, *letters, *("".join(merge) for merge in merges)])
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(vocabulary)}, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.add_special_tokens(names)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=MAX_LENGTH,
+        model_input_names=["input_ids", "attention_mask"],
+        bos_token="<s>", cls_token="<s>", eos_token="</s>", sep_token="</s>",
+        unk_token="<unk>", pad_token="<pad>", mask_token="<mask>",
+    )  # fmt: skip
+
+
+def unigrams() -> PreTrainedTokenizerFast:
+    """As DeBERTa-v3's: SentencePiece, [CLS] A [SEP] B [SEP] with token types."""
+    names = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
+    pieces = dict.fromkeys([*names, "▁", *map(chr, range(97, 123)), *(f"▁{word}" for word in WORDS)])
+    tokenizer = Tokenizer(models.Unigram([(piece, -float(i % 17) - 1) for i, piece in enumerate(pieces)], unk_id=3))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.add_special_tokens(names)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=MAX_LENGTH, pad_token="[PAD]", cls_token="[CLS]",
+        sep_token="[SEP]", unk_token="[UNK]", mask_token="[MASK]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )  # fmt: skip
+
+
+def bert(tokenizer: PreTrainedTokenizerFast, **settings: Any) -> PreTrainedModel:
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=MAX_LENGTH, **settings,
+    )  # fmt: skip
+    return BertForSequenceClassification(config)
+
+
+def bart(tokenizer: PreTrainedTokenizerFast, **settings: Any) -> PreTrainedModel:
+    config = BartConfig(
+        vocab_size=len(tokenizer), d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=MAX_LENGTH,
+        bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2, **settings,
+    )  # fmt: skip
+    return BartForSequenceClassification(config)
+
+
+def deberta(tokenizer: PreTrainedTokenizerFast, **settings: Any) -> PreTrainedModel:
+    config = DebertaV2Config(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=MAX_LENGTH, relative_attention=True, pos_att_type=["c2p", "p2c"], position_buckets=8,
+        type_vocab_size=2, pad_token_id=0, **settings,
+    )  # fmt: skip
+    return DebertaV2ForSequenceClassification(config)
+
+
+KINDS: dict[str, tuple[Callable[[], PreTrainedTokenizerFast], Callable[..., PreTrainedModel], list[str]]] = {
+    "bert": (word_pieces, bert, ["contradiction", "neutral", "entailment"]),
+    "bart": (byte_pairs, bart, ["CONTRADICTION", "NEUTRAL", "ENTAILMENT"]),
+    "deberta": (unigrams, deberta, ["entailment", "not_entailment"]),
+}
+
+
+@pytest.fixture(scope="session", params=list(KINDS))
+def nli(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Nli:
+    make, build, labels = KINDS[request.param]
+    torch.manual_seed(5)
+    tokenizer = make()
+    names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    folder = tmp_path_factory.mktemp(f"nli-{request.param}")
+    randomize(build(tokenizer, **names)).save_pretrained(folder / "checkpoint")
+    tokenizer.save_pretrained(folder / "checkpoint")
+    export(folder / "checkpoint", folder / "artifact")
+    return Nli(folder / "checkpoint", folder / "artifact")
+
+
+@pytest.fixture(scope="session")
+def pipeline(nli: Nli) -> Any:
+    """transformers' own."""
+    from transformers import pipeline as make
+
+    return make("zero-shot-classification", model=str(nli.checkpoint), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def zero_shot_classifier(nli: Nli) -> onnxpress.Classifier:
+    return onnxpress.load(nli.artifact, spinning=False)
+
+
+@pytest.fixture(scope="session")
+def bert_nli(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact of one kind, for what is the same of all."""
+    path = tmp_path_factory.mktemp("nli") / "artifact"
+    export(make_checkpoint(labels=("contradiction", "neutral", "entailment")), path)
+    return path
+
+
+@pytest.fixture(scope="session", params=["Sigmoid", "Identity", None])
+def reranker(
+    request: pytest.FixtureRequest, make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory
+) -> Nli:
+    """A reranker with the activation that sentence-transformers stores, or none."""
+    stored = {} if request.param is None else {
+        "sentence_transformers": {"version": "5.1.2", "activation_fn": f"torch.nn.modules.activation.{request.param}"}
+    }  # fmt: skip
+    checkpoint = make_checkpoint(labels=("LABEL_0",), **stored)
+    path = tmp_path_factory.mktemp("reranker") / "artifact"
+    export(checkpoint, path)
+    return Nli(checkpoint, path)
