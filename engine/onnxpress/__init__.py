@@ -33,6 +33,7 @@ from onnxpress.errors import (
     OnnxpressError,
     OutputExistsError,
     OverloadedError,
+    PairError,
     PrecisionUnavailableError,
     RunError,
     TextEncodingError,
@@ -48,10 +49,12 @@ from onnxpress.serving.histogram import Histogram
 from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.threaded import ThreadedClassifier
 from onnxpress.settings import CudaSettings, Settings
+from onnxpress.tasks.entities import Entity
 from onnxpress.tasks.ranking import Ranked
 from onnxpress.tasks.zero_shot import ZeroShot
 from onnxpress.telemetry import turn_off_telemetry
 from onnxpress.texts import Text
+from onnxpress.token_classifier import TokenClassifier
 
 __all__ = [
     "AnswerMetrics",
@@ -69,6 +72,7 @@ __all__ = [
     "CudaSettings",
     "DeadlineExceededError",
     "DeviceUnavailableError",
+    "Entity",
     "Explanation",
     "ForkedError",
     "Histogram",
@@ -81,6 +85,7 @@ __all__ = [
     "OnnxpressError",
     "OutputExistsError",
     "OverloadedError",
+    "PairError",
     "PrecisionUnavailableError",
     "Prediction",
     "Progress",
@@ -95,6 +100,7 @@ __all__ = [
     "TextTooLongError",
     "TextTypeError",
     "ThreadedClassifier",
+    "TokenClassifier",
     "TooManyTokensError",
     "Word",
     "ZeroShot",

@@ -60,6 +60,7 @@ __all__ = [
     "OnnxpressError",
     "OutputExistsError",
     "OverloadedError",
+    "PairError",
     "PrecisionUnavailableError",
     "RunError",
     "TextEncodingError",
@@ -154,6 +155,13 @@ class TextTypeError(TextError, TypeError):
             f"is {self.found}. Pass a list, in which a text is a str and a pair a tuple of two str. Where a text may "
             "stand alone, as in clf(text), a pair may be {'text': …, 'text_pair': …} too."
         )
+
+
+class PairError(TextError, TypeError):
+    """A text is a pair, where the tokens of one text have labels."""
+
+    def _problem(self) -> str:
+        return "is a pair, but it is the tokens of one text that have labels here. Pass its texts one by one."
 
 
 class TextEncodingError(TextError, ValueError):

@@ -328,10 +328,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError("labels and variants must not be empty, and max_length must be at least 1")
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
+        if self.task == "token-classification" and (self.activation, self.thresholds) != ("softmax", None):
+            raise ValueError("labels of tokens have scores of a softmax, and no thresholds")
         if self.cascade is not None:
             held = {variant.precision for variant in self.variants} | {"first"}
             if absent := [stage for stage in self.cascade.stages if stage not in held]:
                 raise ValueError(f"the cascade goes through {absent[0]}, which is no variant of this artifact")
+            if "first" in self.cascade.stages and self.task != "text-classification":
+                raise ValueError("a first stage answers for a text, not for its tokens")
             if "first" in self.cascade.stages and FIRST_STAGE_NAME not in self.files:
                 raise ValueError(f"the cascade begins with a first stage, but {FIRST_STAGE_NAME} is no file of it")
 

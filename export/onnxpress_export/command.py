@@ -42,6 +42,11 @@ class _Target(StrEnum):
     arm64 = "arm64"
 
 
+class _Task(StrEnum):
+    text_classification = "text-classification"
+    token_classification = "token-classification"
+
+
 class _Problem(StrEnum):
     single_label_classification = "single_label_classification"
     multi_label_classification = "multi_label_classification"
@@ -59,6 +64,9 @@ def export(
     checkpoint: Annotated[str, typer.Argument(help="A directory that transformers saved, or a Hub id.")],
     out: Annotated[str, typer.Argument(help="The artifact's directory, which must not exist.")],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub id.")] = None,
+    task: Annotated[
+        _Task | None, typer.Option(help="What it was trained for, in place of what config.json's architecture says.")
+    ] = None,
     labels: Annotated[
         str | None, typer.Option(help="Label names, separated by commas, in place of the checkpoint's.")
     ] = None,
@@ -124,6 +132,7 @@ def export(
             checkpoint,
             out,
             revision=revision,
+            task=None if task is None else task.value,
             labels=None if labels is None else [name.strip() for name in labels.split(",")],
             thresholds=accepted_from,
             problem_type=None if problem_type is None else problem_type.value,

@@ -39,12 +39,8 @@ def problem_type(source: str, config: Any, labels: int, asked: str | None) -> Pr
     return "multi_label_classification" if labels == 1 else "single_label_classification"
 
 
-def activation(
-    source: str, config: Any, problem: ProblemType, asked: str | None, *, problem_asked: bool, stored: str | None = None
-) -> Activation:
+def activation(source: str, config: Any, problem: ProblemType, asked: str | None, *, problem_asked: bool) -> Activation:
     """As asked, else what a problem asked for brings, else as sentence-transformers stored it, else the problem's.
-
-    `stored` is what it wrote beside config.json, which comes before what it wrote into it.
 
     Raises:
         ConfigError: What is asked for is no activation.
@@ -56,13 +52,13 @@ def activation(
             raise ConfigError(f"activation must be {' or '.join(known)}, got {asked!r}")
         chosen: Activation = asked  # type: ignore[assignment]  # one of the literal's values
         return chosen
-    stored = None if problem_asked else stored or _stored(config)
+    stored = None if problem_asked else _stored(config)
     if stored is None:
         return _OF_PROBLEM[problem]
     if (found := _STORED.get(stored.rsplit(".", 1)[-1])) is None:
         raise CheckpointError(
             source,
-            f"sentence-transformers stored the activation {stored[:100]!r}, which the engine does not have. "
+            f"config.json stores the activation {stored[:100]!r}, which the engine does not have. "
             f"Pass --activation with one of {', '.join(known)}.",
         )
     return found

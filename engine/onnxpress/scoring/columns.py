@@ -9,8 +9,8 @@ from typing import Any, Final, Literal
 import msgspec
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from onnxpress.answered import Answered, joined_logits
 from onnxpress.errors import ConfigError
 from onnxpress.manifest import Manifest
 from onnxpress.predictions import accepted_labels, activate
@@ -69,16 +69,17 @@ def answer_fields(columns: Sequence[AnswerColumn]) -> list[pa.Field]:
 
 
 def answer_values(
-    logits: NDArray[np.float32], columns: Sequence[AnswerColumn], manifest: Manifest, rows: Sequence[int | None]
+    answered: Sequence[Answered], columns: Sequence[AnswerColumn], manifest: Manifest, rows: Sequence[int | None]
 ) -> list[pa.Array]:
     """The values of each column.
 
     Args:
-        logits: As `Classifier.logits` gives them, [texts, labels].
+        answered: The texts' answers.
         columns: What is asked for.
         manifest: The model's labels and thresholds.
         rows: For each row of the output the text that it answers; None for a row without an answer.
     """
+    logits = joined_logits(answered)
     scores = activate(logits, manifest.activation)
     names = pa.array(manifest.labels, pa.string())
     needs_order = any(column.kind.startswith("top") for column in columns)

@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from onnxpress.classifier import Classifier
 from onnxpress.loading import load
 from onnxpress.manifest import Manifest
+from onnxpress.model import Model
 from onnxpress.scoring.columns import AnswerColumn
 from onnxpress.scoring.engine import EngineSettings
 from onnxpress.scoring.options import Compression, Format, OnBadRow
@@ -49,7 +49,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     is_folder: bool
 
 
-def open_classifier(plan: Plan) -> Classifier:
+def open_classifier(plan: Plan) -> Model:
     """The classifier that scores the parts."""
     engine = plan.engine
     return load(

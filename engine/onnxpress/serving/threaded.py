@@ -1,11 +1,11 @@
-"""A classifier for many threads that each have a text, or some."""
+"""A model for many threads that each have a text, or some."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import overload
+from typing import Generic, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,27 +13,26 @@ from numpy.typing import NDArray
 from onnxpress.classifier import Classifier
 from onnxpress.ending import native
 from onnxpress.errors import ClosedError, DeadlineExceededError, TextError
-from onnxpress.predictions import Prediction, require_top_k
+from onnxpress.model import Model
+from onnxpress.predictions import Prediction, predicted, require_top_k
 from onnxpress.serving.metrics import ServiceMetrics
-from onnxpress.serving.request import QueueLimits
+from onnxpress.serving.request import QueueLimits, Request, stacked
 from onnxpress.serving.service import Encode, Service, WhenFull
-from onnxpress.tasks.ranking import Ranked, query_pairs
+from onnxpress.tasks.ranking import Ranked, query_pairs, ranked
 from onnxpress.tasks.zero_shot import TEMPLATE, ZeroShot, answers, pairs, premises, text_of
 from onnxpress.texts import LoneText, Text, as_several, as_text, is_lone
 
-__all__ = ["ThreadedClassifier"]
+__all__ = ["ThreadedClassifier", "ThreadedService"]
+
+_Model = TypeVar("_Model", bound=Model)
 
 
-class ThreadedClassifier:
-    """`AsyncClassifier` for callers that are threads.
-
-    with onnxpress.ThreadedClassifier(classifier) as service:
-        prediction = service.classify("great film")
-    """
+class ThreadedService(Generic[_Model]):
+    """What every service for threads has, whatever its task. Use it in a `with`, or close it."""
 
     def __init__(
         self,
-        classifier: Classifier,
+        classifier: _Model,
         *,
         max_requests: int = 1_024,
         max_tokens: int = 65_536,
@@ -41,11 +40,73 @@ class ThreadedClassifier:
         max_delay_ms: float = 0.0,
         when_full: WhenFull = "raise",
     ) -> None:
-        """Start serving; arguments and errors are those of `AsyncClassifier`."""
+        """Start serving; arguments and errors are those of `AsyncService`."""
         limits = QueueLimits(
             max_requests=max_requests, max_tokens=max_tokens, max_callers=max_callers, max_delay=max_delay_ms / 1_000
         )
+        self._classifier = classifier
         self._service = Service(classifier, limits, when_full)
+
+    def submit(self, text: LoneText, *, timeout: float | None = None) -> Future[NDArray[np.float32]]:
+        """Queue one text, or a pair; its logits come by the future, which may be cancelled.
+
+        They are float32 [labels], or [tokens, labels] where tokens are classified.
+
+        Raises:
+            TextError: The text cannot be classified.
+            OverloadedError: Too much waits, and `when_full` is "raise", or too many callers wait for room.
+            ClosedError: The service is closed.
+        """
+        texts = [as_text(text)]
+        (request,) = requests = self._service.enter(1, timeout)
+        self._service.queue(requests, texts)
+        return request.future
+
+    def metrics(self) -> ServiceMetrics:
+        """What was done so far, and what waits."""
+        return self._service.metrics()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Take nothing more, answer what waits for at most `timeout` seconds, and fail the rest with ClosedError.
+
+        A run that is under way then is waited for.
+        """
+        self._service.close(timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _asked(self, texts: Sequence[Text], timeout: float | None, encode: Encode | None = None) -> list[Request]:
+        """Requests for `texts`, each answered. Raises as `AsyncClassifier.classify` does."""
+        try:
+            requests = self._service.enter(len(texts), timeout)
+            try:
+                self._service.queue(requests, texts, encode)
+                for request in requests:
+                    request.future.result(request.remaining())
+                return requests
+            finally:
+                for request in requests:
+                    request.future.cancel()
+        except TimeoutError:
+            assert timeout is not None
+            raise DeadlineExceededError(timeout) from None
+        except ClosedError:
+            native.hold_daemon()
+            raise
+
+
+class ThreadedClassifier(ThreadedService[Classifier]):
+    """`AsyncClassifier` for callers that are threads.
+
+    with onnxpress.ThreadedClassifier(classifier) as service:
+        prediction = service.classify("great film")
+    """
 
     # As in `Classifier`: a str is a Sequence[str] to a type checker; at run time the first two overloads win.
     @overload
@@ -66,7 +127,8 @@ class ThreadedClassifier:
     ) -> Prediction | list[Prediction] | list[list[Prediction]]:
         """Classify a text, a pair, or several; arguments and errors are those of `AsyncClassifier.classify`."""
         require_top_k(top_k)
-        found = self._service.predictions(self.logits(texts, timeout=timeout), top_k)
+        classifier = self._classifier
+        found = predicted(classifier.scores(self.logits(texts, timeout=timeout)), classifier.labels, top_k)
         return found[0] if is_lone(texts) else found
 
     @overload
@@ -78,8 +140,8 @@ class ThreadedClassifier:
         self, texts: LoneText | Sequence[Text], *, timeout: float | None = None
     ) -> list[Prediction] | list[list[Prediction]]:
         """The labels that reach their thresholds; arguments and errors are those of `AsyncClassifier.accepted`."""
-        self._service.require_accepting()
-        found = self._service.accepted(self.logits(texts, timeout=timeout))
+        self._classifier.require_accepting()
+        found = self._classifier.accept(self._classifier.scores(self.logits(texts, timeout=timeout)))
         return found[0] if is_lone(texts) else found
 
     @overload
@@ -113,75 +175,27 @@ class ThreadedClassifier:
         timeout: float | None = None,
     ) -> ZeroShot | list[ZeroShot]:
         """The labels that fit; arguments and errors are those of `AsyncClassifier.zero_shot`."""
-        hypotheses = self._service.hypotheses(labels, template, multi_label=multi_label)
+        classifier = self._classifier
+        self._service.require_comparable()
+        hypotheses = classifier.hypotheses(labels, template, multi_label=multi_label)
         several = premises(texts)
         try:
-            asked = pairs(several, hypotheses)
-            logits = self._logits(asked, timeout, self._service.encode_premises)
+            requests = self._asked(pairs(several, hypotheses), timeout, classifier.cutting_first().encode)
         except TextError as error:
             raise text_of(error, hypotheses) from error.__cause__
-        found = answers(several, logits, hypotheses)
+        found = answers(several, stacked(requests, len(classifier.labels)), hypotheses)
         return found[0] if is_lone(texts) else found
 
     def rank(
         self, query: str, documents: Sequence[str], *, top_k: int | None = None, timeout: float | None = None
     ) -> list[Ranked]:
         """`documents`, best first; arguments and errors are those of `AsyncClassifier.rank`."""
-        self._service.require_ranking(top_k)
-        logits = self._logits(query_pairs(query, documents), timeout)
-        return self._service.ranked(documents, logits, top_k)
+        classifier = self._classifier
+        classifier.require_ranking(top_k)
+        self._service.require_comparable()
+        requests = self._asked(query_pairs(query, documents), timeout)
+        return ranked(documents, classifier.scores(stacked(requests, len(classifier.labels))), top_k)
 
     def logits(self, texts: LoneText | Sequence[Text], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Raw scores, float32 [texts, labels]; arguments and errors are those of `AsyncClassifier.logits`."""
-        return self._logits(as_several(texts), timeout)
-
-    def submit(self, text: LoneText, *, timeout: float | None = None) -> Future[NDArray[np.float32]]:
-        """Queue one text, or a pair; its logits, float32 [labels], come by the future, which may be cancelled.
-
-        Raises:
-            TextError: The text cannot be classified.
-            OverloadedError: Too much waits, and `when_full` is "raise", or too many callers wait for room.
-            ClosedError: The service is closed.
-        """
-        texts = [as_text(text)]
-        (request,) = requests = self._service.enter(1, timeout)
-        self._service.queue(requests, texts)
-        return request.future
-
-    def metrics(self) -> ServiceMetrics:
-        """What was done so far, and what waits."""
-        return self._service.metrics()
-
-    def close(self, timeout: float | None = None) -> None:
-        """Take nothing more, answer what waits for at most `timeout` seconds, and fail the rest with ClosedError.
-
-        A run that is under way then is waited for.
-        """
-        self._service.close(timeout)
-
-    def __enter__(self) -> ThreadedClassifier:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _logits(
-        self, texts: Sequence[Text], timeout: float | None, encode: Encode | None = None
-    ) -> NDArray[np.float32]:
-        """Raw scores of a list of what may be texts, float32 [texts, labels]; `encode` as in `Service.queue`."""
-        try:
-            requests = self._service.enter(len(texts), timeout)
-            try:
-                self._service.queue(requests, texts, encode)
-                return self._service.stacked([request.future.result(request.remaining()) for request in requests])
-            finally:
-                for request in requests:
-                    request.future.cancel()
-        except TimeoutError:
-            assert timeout is not None
-            raise DeadlineExceededError(timeout) from None
-        except ClosedError:
-            native.hold_daemon()
-            raise
+        return stacked(self._asked(as_several(texts), timeout), len(self._classifier.labels))

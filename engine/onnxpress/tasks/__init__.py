@@ -1,1 +1,1 @@
-"""What an answer is: a module for each task, by its name."""
+"""What an answer is: a module a task."""

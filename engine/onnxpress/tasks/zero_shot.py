@@ -21,6 +21,7 @@ from onnxpress.texts import LoneText, as_several, describe
 
 if TYPE_CHECKING:
     from onnxpress.classifier import Classifier
+    from onnxpress.encoder import Encoder
 
 __all__ = [
     "TEMPLATE",
@@ -145,10 +146,8 @@ def ask(texts: Sequence[str], hypotheses: Hypotheses, classifier: Classifier) ->
     Pairs are tokenized and planned by length together, some thousands at a time, whatever texts they are of.
 
     Raises:
-        ConfigError: A hypothesis leaves a text no token.
         TextError: A text cannot be classified; none is.
     """
-    require_room(hypotheses, classifier)
     count = len(hypotheses.sentences)
     together = max(1, classifier.settings.max_texts // count)
     parts = [texts[start : start + together] for start in range(0, len(texts), together)]
@@ -162,10 +161,10 @@ def ask(texts: Sequence[str], hypotheses: Hypotheses, classifier: Classifier) ->
     return found
 
 
-def require_room(hypotheses: Hypotheses, classifier: Classifier) -> None:
+def require_room(hypotheses: Hypotheses, encoder: Encoder) -> None:
     """Raise ConfigError where a hypothesis is so long that no token of a text would fit beside it."""
     for label, sentence in zip(hypotheses.labels, hypotheses.sentences, strict=True):
-        if (room := classifier.room_beside(sentence)) < 1:
+        if (room := encoder.room_beside(sentence)) < 1:
             raise ConfigError(
                 f"the hypothesis of {label[:100]!r} has {1 - room} tokens too many: no token of a text fits beside it. "
                 "Shorten the label or the template."

@@ -18,7 +18,6 @@ from onnxpress.examples import Example, read_examples
 from onnxpress.fidelity import Answers, Decision
 from onnxpress.generic import GENERIC_NAME, generic_examples
 from onnxpress.planner import plan_batches
-from onnxpress.sample_labels import with_right_labels
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.verify import torch_logits
 
@@ -104,8 +103,7 @@ def read_sample(path: Path | None, checkpoint: Checkpoint) -> Sample:
         TextError: A text cannot be tokenized.
     """
     examples = generic_examples() if path is None else read_examples(path)
-    if path is not None:
-        examples = with_right_labels(examples, checkpoint.labels, checkpoint.activation, path)
+    examples = checkpoint.task.examples(examples, checkpoint.labels, checkpoint.activation, path)
     encoder = Encoder(
         Tokenizer.from_str(checkpoint.tokenizer.backend_tokenizer.to_str()),
         max_length=checkpoint.max_length,
