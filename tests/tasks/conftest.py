@@ -1,10 +1,8 @@
-"""Tiny classifiers of natural language inference, and rerankers, with weights large enough that each term matters."""
+"""Tiny classifiers of natural language inference with weights large enough that each term matters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +21,7 @@ from transformers import (
 
 import onnxpress
 from onnxpress_export import export
-from tests.conftest import MAX_LENGTH, WORDS, MakeCheckpoint, make_tokenizer, randomize
+from tests.conftest import MAX_LENGTH, WORDS, Exported, make_tokenizer, randomize
 
 PREMISES = [
     "the film has heart",
@@ -34,14 +32,6 @@ PREMISES = [
     "good " * 300,  # cut
 ]
 LABELS = ["fun", "sad story", "best film you ever made", "plot", "work of the worst kind"]
-
-
-@dataclass(frozen=True, slots=True)
-class Nli:
-    """A checkpoint, and the artifact made of it."""
-
-    checkpoint: Path
-    artifact: Path
 
 
 def word_pieces() -> PreTrainedTokenizerFast:
@@ -118,7 +108,7 @@ KINDS: dict[str, tuple[Callable[[], PreTrainedTokenizerFast], Callable[..., PreT
 
 
 @pytest.fixture(scope="session", params=list(KINDS))
-def nli(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Nli:
+def nli(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     make, build, labels = KINDS[request.param]
     torch.manual_seed(5)
     tokenizer = make()
@@ -127,11 +117,11 @@ def nli(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     randomize(build(tokenizer, **names)).save_pretrained(folder / "checkpoint")
     tokenizer.save_pretrained(folder / "checkpoint")
     export(folder / "checkpoint", folder / "artifact")
-    return Nli(folder / "checkpoint", folder / "artifact")
+    return Exported(folder / "checkpoint", folder / "artifact")
 
 
 @pytest.fixture(scope="session")
-def pipeline(nli: Nli) -> Any:
+def pipeline(nli: Exported) -> Any:
     """transformers' own."""
     from transformers import pipeline as make
 
@@ -139,27 +129,5 @@ def pipeline(nli: Nli) -> Any:
 
 
 @pytest.fixture(scope="session")
-def zero_shot_classifier(nli: Nli) -> onnxpress.Classifier:
+def zero_shot_classifier(nli: Exported) -> onnxpress.Classifier:
     return onnxpress.load(nli.artifact, spinning=False)
-
-
-@pytest.fixture(scope="session")
-def bert_nli(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifact of one kind, for what is the same of all."""
-    path = tmp_path_factory.mktemp("nli") / "artifact"
-    export(make_checkpoint(labels=("contradiction", "neutral", "entailment")), path)
-    return path
-
-
-@pytest.fixture(scope="session", params=["Sigmoid", "Identity", None])
-def reranker(
-    request: pytest.FixtureRequest, make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory
-) -> Nli:
-    """A reranker with the activation that sentence-transformers stores, or none."""
-    stored = {} if request.param is None else {
-        "sentence_transformers": {"version": "5.1.2", "activation_fn": f"torch.nn.modules.activation.{request.param}"}
-    }  # fmt: skip
-    checkpoint = make_checkpoint(labels=("LABEL_0",), **stored)
-    path = tmp_path_factory.mktemp("reranker") / "artifact"
-    export(checkpoint, path)
-    return Nli(checkpoint, path)

@@ -13,8 +13,8 @@ from transformers import BertForSequenceClassification, PreTrainedTokenizerFast
 import onnxpress
 from onnxpress import Ranked
 from onnxpress.tasks.ranking import ranked
-from tests.conftest import WORDS
-from tests.tasks.conftest import Nli
+from onnxpress_export import export
+from tests.conftest import WORDS, Exported, MakeCheckpoint
 
 ATOL = 2e-5  # fp32 sums in another order
 QUERY = "a film with heart"
@@ -27,15 +27,31 @@ def documents() -> list[str]:
     return [*made, "", made[3]]
 
 
+@pytest.fixture(scope="module", params=["stored", "none"])
+def ranker(
+    request: pytest.FixtureRequest,
+    reranker: Exported,
+    make_checkpoint: MakeCheckpoint,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Exported:
+    """One with a stored activation, and one with none, whose scores are a sigmoid."""
+    if request.param == "stored":
+        return reranker
+    checkpoint = make_checkpoint(labels=("LABEL_0",))
+    path = tmp_path_factory.mktemp("ranker") / "artifact"
+    export(checkpoint, path)
+    return Exported(checkpoint, path)
+
+
 @pytest.fixture(scope="module")
-def classifier(reranker: Nli) -> onnxpress.Classifier:
-    return onnxpress.load(reranker.artifact, spinning=False)
+def classifier(ranker: Exported) -> onnxpress.Classifier:
+    return onnxpress.load(ranker.artifact, spinning=False)
 
 
-def cross_encoder_scores(reranker: Nli, documents: list[str]) -> NDArray[np.float32]:
+def cross_encoder_scores(ranker: Exported, documents: list[str]) -> NDArray[np.float32]:
     """CrossEncoder.predict: the tokenizer's own truncation, then the stored activation, a sigmoid where none is."""
-    model = BertForSequenceClassification.from_pretrained(reranker.checkpoint).eval()
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(reranker.checkpoint)
+    model = BertForSequenceClassification.from_pretrained(ranker.checkpoint).eval()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(ranker.checkpoint)
     stored = getattr(model.config, "sentence_transformers", {}).get("activation_fn", "Sigmoid").rsplit(".", 1)[-1]
     rows = tokenizer([QUERY] * len(documents), documents, padding=True, truncation=True, return_tensors="pt")
     with torch.no_grad():
@@ -44,10 +60,10 @@ def cross_encoder_scores(reranker: Nli, documents: list[str]) -> NDArray[np.floa
 
 
 def test_order_and_scores_are_the_cross_encoders(
-    reranker: Nli, classifier: onnxpress.Classifier, documents: list[str]
+    ranker: Exported, classifier: onnxpress.Classifier, documents: list[str]
 ) -> None:
     found = classifier.rank(QUERY, documents)
-    wanted = cross_encoder_scores(reranker, documents)
+    wanted = cross_encoder_scores(ranker, documents)
     assert np.ptp(wanted) > 100 * ATOL, "documents that cannot be told apart would prove nothing"
     assert sorted(one.index for one in found) == list(range(len(documents)))
     assert [one.text for one in found] == [documents[one.index] for one in found]
