@@ -15,6 +15,7 @@ from onnxpress.artifact import Artifact, open_artifact
 from onnxpress.errors import JobChangedError, JobError, JobStoppedError, OnnxpressError, OutputExistsError
 from onnxpress.scoring.arithmetic import require_all_read
 from onnxpress.scoring.assemble import publish, publish_rejects
+from onnxpress.scoring.chosen_labels import chosen_labels
 from onnxpress.scoring.columns import plan_columns
 from onnxpress.scoring.engine import EngineSettings, settle_engine
 from onnxpress.scoring.facts import job_facts, require_same_facts
@@ -174,12 +175,14 @@ def _plan(
 ) -> Plan:
     layout, state = header.layout, target.state.resolve()
     taken = unique_names(layout.names) if target.format == "jsonl" else layout.names
-    columns = plan_columns(options.columns, artifact.manifest, taken)
+    hypotheses, manifest = chosen_labels(artifact.manifest, options)
+    columns = plan_columns(options.columns, manifest, taken)
     if target.format == "tsv" and not options.quoted_tsv:
         require_writable_names([*layout.names, *(column.name for column in columns)], target.name)
     return Plan(
         artifact=str(artifact.path.resolve()),
-        manifest=artifact.manifest,
+        manifest=manifest,
+        hypotheses=hypotheses,
         engine=engine,
         source=Source(
             files=files,
