@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -145,6 +146,32 @@ def torch_logits(checkpoint: Path) -> Callable[[Sequence[object]], NDArray[np.fl
         return np.stack(rows)
 
     return logits
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A checkpoint, and the artifact made of it."""
+
+    checkpoint: Path
+    artifact: Path
+
+
+@pytest.fixture(scope="session")
+def bert_nli(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact of natural language inference."""
+    path = tmp_path_factory.mktemp("nli") / "nli"
+    export(make_checkpoint(labels=("contradiction", "neutral", "entailment")), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def reranker(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """One score for a pair, its raw value, as sentence-transformers stores it."""
+    stored = {"version": "5.1.2", "activation_fn": "torch.nn.modules.linear.Identity"}
+    checkpoint = make_checkpoint(labels=("LABEL_0",), sentence_transformers=stored)
+    path = tmp_path_factory.mktemp("reranker") / "reranker"
+    export(checkpoint, path)
+    return Exported(checkpoint, path)
 
 
 def edit_json(path: Path, change: Callable[[dict[str, object]], None]) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 import onnxpress
 from tests.conftest import MAX_LENGTH, WORDS
-from tests.tasks.conftest import Subject, equal
+from tests.tasks.subjects import Subject, equal
 
 LONG = " ".join(np.random.default_rng(4).choice(WORDS, 3 * MAX_LENGTH))
 
