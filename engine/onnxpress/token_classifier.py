@@ -15,7 +15,7 @@ from onnxpress.errors import ConfigError, TaskError, TextTypeError
 from onnxpress.model import Model
 from onnxpress.tasks.entities import Aggregation, Entity, EntityMaker, answering_tokens
 from onnxpress.texts import Text, Words, as_list, as_several, describe, is_lone
-from onnxpress.vectors import bounds_of
+from onnxpress.vectors import bounds_of, split_vectors
 
 __all__ = ["OUTSIDE", "TokenClassifier", "require_aggregation"]
 
@@ -203,7 +203,7 @@ class TokenClassifier(Model):
         kept = answering_tokens(answered.rows, which)
         assert answered.bounds is not None
         counts = np.add.reduceat(kept, answered.bounds[:-1], dtype=np.int64)
-        return np.split(answered.logits[kept], bounds_of(counts)[1:-1])
+        return split_vectors(answered.logits[kept], bounds_of(counts))
 
     if not TYPE_CHECKING:  # to type checkers these names do not exist
 
