@@ -65,6 +65,7 @@ class Session:
     Attributes:
         input_names: What `run` must be given.
         label_count: Columns of the logits.
+        output_rank: Dimensions of the logits: 2, or 3 where every token has some and padding is not dropped.
         device: Where it runs.
         index: Which of these devices, from 0.
     """
@@ -135,11 +136,13 @@ class Session:
         self.device: Device = device
         self.index = index
         self.input_names: tuple[str, ...] = tuple(value.name for value in self._session.get_inputs())
-        self.label_count: int = self._session.get_outputs()[0].shape[1]
+        shape = self._session.get_outputs()[0].shape
+        self.label_count: int = shape[-1]
+        self.output_rank = len(shape)
         let_forked_processes_end(self._session._sess)
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Logits, float32 [rows, labels], of int64 inputs [rows, sequence].
+        """Logits, float32 [rows, labels] or as the graph gives them, of int64 inputs [rows, sequence].
 
         Raises:
             RunError: ONNX Runtime failed; its index is 0.
