@@ -42,6 +42,7 @@ from onnxpress.errors import (
     TextTooLongError,
     TextTypeError,
     TooManyTokensError,
+    WordsTypeError,
 )
 from onnxpress.loading import load
 from onnxpress.predictions import Prediction
@@ -51,6 +52,8 @@ from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.threaded import ThreadedClassifier
 from onnxpress.settings import CudaSettings, Settings
 from onnxpress.tasks.entities import Entity
+from onnxpress.tasks.ranking import Ranked
+from onnxpress.tasks.zero_shot import ZeroShot
 from onnxpress.telemetry import turn_off_telemetry
 from onnxpress.texts import Text
 from onnxpress.token_classifier import TokenClassifier
@@ -89,6 +92,7 @@ __all__ = [
     "PrecisionUnavailableError",
     "Prediction",
     "Progress",
+    "Ranked",
     "RunError",
     "ScoreSummary",
     "ServiceMetrics",
@@ -104,6 +108,8 @@ __all__ = [
     "TokenClassifier",
     "TooManyTokensError",
     "Word",
+    "WordsTypeError",
+    "ZeroShot",
     "__version__",
     "load",
     "score",

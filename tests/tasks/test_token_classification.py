@@ -18,8 +18,7 @@ from onnxpress.runner import PaddedBuckets
 from onnxpress.session import Session
 from onnxpress.tasks.token_classification import TokenClassification
 from onnxpress.workers import Workers
-from tests.conftest import MAX_LENGTH, edit_json
-from tests.tasks.conftest import LABELS
+from tests.conftest import MAX_LENGTH, TOKEN_LABELS, edit_json
 
 TASK = TokenClassification(2)
 
@@ -123,7 +122,7 @@ def test_every_runner_gives_each_tokens_vector(token_artifact: Path, some: list[
     session = Session(
         (token_artifact / "model.onnx").read_bytes(), token_artifact, device="cpu", threads=1, spinning=False
     )
-    assert (session.output_rank, session.label_count) == (3, len(LABELS))
+    assert (session.output_rank, session.label_count) == (3, len(TOKEN_LABELS))
     padded = PaddedBuckets(session, max_tokens=1_024, max_length=MAX_LENGTH, padding=0)
     with onnxpress.load(token_artifact, task="token-classification") as tagger:
         rows = tagger.encode(some)

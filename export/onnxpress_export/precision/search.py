@@ -169,7 +169,7 @@ class Search:
         logits, alone = self._run(plan, trial)
         threshold = least_threshold(answers, logits, budget=self._budget, unseen=unseen, at_least=at_least)
         again, changed, expected = after_recheck(answers, logits, threshold)
-        time = alone + time_again(answers.decision.margins(logits) < threshold)
+        time = alone + time_again(answers.margins(logits) < threshold)
         candidate = self._candidate(plan, time, changed, expected, again)
         pays = threshold == 0 or candidate.time < 1  # what needs fp32 beside it is not even smaller
         within = pays and keeps_budget(changed, expected, budget=self._budget, unseen=unseen)
@@ -230,7 +230,7 @@ class Search:
     def _noises(self, level: Level, heads: Sequence[str]) -> dict[str, float]:
         """What each family does to the deciding margins when it alone is at `level`, by its first name."""
         trial = replace(self._trial, first=_TEXTS_FOR_NOISE)
-        reference = Answers(trial.logits(self._model), self._decision)
+        reference = trial.answers(self._model, self._decision)
         heads_of = {family[0]: family for family in self._book.families if family[0] in heads}
         recipes = self._book.of({name: level for family in heads_of.values() for name in family})
         noises = {}
