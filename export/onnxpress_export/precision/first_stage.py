@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -25,13 +26,23 @@ from onnxpress_export.precision.student import teach
 from onnxpress_export.precision.trial import Trial
 from onnxpress_export.variants import Fp32, Lower
 
-__all__ = ["add_first_stage", "calibrated", "first_logits", "least_margin", "measure_cascade", "relative_cost"]
+__all__ = [
+    "add_first_stage",
+    "calibrated",
+    "first_logits",
+    "least_margin",
+    "measure_cascade",
+    "relative_cost",
+    "texts_to_find_a_margin",
+]
 
 _LEAST_SHARE: Final = 0.05
 """Of texts that it must answer, and be it for nothing: it takes memory and a part of the budget."""
 _PAYS: Final = 2.0
 """How many times the share that it answers must be what it takes of the time: it is measured on a machine that may be
 busy, and texts that go on are batched anew."""
+_MOST_HELD: Final = 10**6
+_STEP: Final = 1.02
 _TEXTS_TO_TIME: Final = 512
 _ROUNDS: Final = 5
 _TEMPERATURES: Final = np.geomspace(0.1, 10, 81)
@@ -51,6 +62,8 @@ def add_first_stage(source: Fp32, lower: Lower) -> tuple[Cascade | None, tuple[s
     held, behind = _with_and_behind(source, sample.held_rows, int8)
     tables = calibrated(tables, sample.held_rows, held)
     first = first_logits(tables, sample.held_rows)
+    if (needed := texts_to_find_a_margin(source.budget, at_least=len(sample.held))) > len(sample.held):
+        return lower.cascade, (_too_few_held(len(sample.held), needed, source.budget),)
     cost = relative_cost(tables, sample.held_rows, source, int8)
     margin = least_margin(held, first, _rechecked(held, behind, limit), budget=source.budget, unseen=len(sample.unseen))
     share = 0.0 if margin is None else float((held.decision.margins(first) >= margin).mean())
@@ -77,6 +90,18 @@ def first_logits(tables: Tables, rows: TokenRows) -> NDArray[np.float32]:
     """What a first stage of `tables` answers, float32 [rows, labels]."""
     stage = FirstStage(tables)
     return np.concatenate([stage.run(rows, bucket) for bucket in stage.plan(rows.lengths, 1)])
+
+
+def texts_to_find_a_margin(budget: float, *, at_least: int) -> int:
+    """How many texts find a margin, and measure it, in `budget`, where not one of them changes; `at_least` and more.
+
+    With fewer the one that `least_margin` takes to have changed leaves the unseen ones too small a chance. A budget of
+    nothing is never kept so: the number has no end then, and is told as the largest that is tried.
+    """
+    texts = at_least
+    while texts < _MOST_HELD and not keeps_budget(0.0, 1 / texts, budget=budget, unseen=texts):
+        texts = math.ceil(texts * _STEP)
+    return texts
 
 
 def relative_cost(tables: Tables, rows: TokenRows, source: Fp32, int8: Variant | None) -> float:
@@ -220,6 +245,13 @@ def _too_many(found: CascadeChanged, budget: float) -> str:
     return (
         f"a first stage would change {found.changed} of {found.texts:,} unseen answers, more than the budget of "
         f"{budget:.2%}: it was left out. A larger --sample finds a better margin"
+    )
+
+
+def _too_few_held(held: int, needed: int, budget: float) -> str:
+    return (
+        f"a first stage was left out: {held:,} texts are too few to find a margin by in a budget of {budget:.2%}, and "
+        f"as many to measure it; about {needed:,} each would do. Bring a larger --sample, or raise --max-disagreement"
     )
 
 

@@ -270,6 +270,19 @@ def close_calls(texts: int) -> tuple[Answers, NDArray[np.float32]]:
     return Answers(exact, DECISION), first
 
 
+@pytest.mark.parametrize("budget", [0.05, 0.005, 0.001])
+def test_too_few_texts_cannot_keep_a_budget_whatever_they_say(budget: float) -> None:
+    needed = first_stage.texts_to_find_a_margin(budget, at_least=10)
+    assert 1 / budget < needed < 4 / budget
+    answers, _first = close_calls(needed)
+    exact = answers.logits
+    assert least_margin(answers, exact, exact, budget=budget, unseen=needed) is not None
+    few = round(needed * 0.4)
+    same = Answers(exact[:few], DECISION)
+    assert least_margin(same, exact[:few], exact[:few], budget=budget, unseen=few) is None
+    assert first_stage.texts_to_find_a_margin(budget, at_least=2 * needed) <= 2 * needed * 1.5
+
+
 def test_the_margin_keeps_the_budget_of_all_stages_together() -> None:
     answers, first = close_calls(4_000)
     alone = least_margin(answers, first, answers.logits, budget=0.01, unseen=2_000)
