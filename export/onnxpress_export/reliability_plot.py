@@ -32,14 +32,14 @@ class ReliabilityPlot:
     Attributes:
         side: Of the square.
         low, high: Where 0 and 1 lie on the horizontal axis; on the vertical one the other way round.
-        ticks: Pixel and label of each tick of the horizontal axis.
+        ticks: Pixel of each tick, and its label on the horizontal and on the vertical axis.
         before, after: Each bin's dot, by the model's own scores and by the calibrated ones, if there are any.
     """
 
     side: int
     low: int
     high: int
-    ticks: Sequence[tuple[float, str]]
+    ticks: Sequence[tuple[float, str, str]]
     before: Sequence[_Dot]
     after: Sequence[_Dot]
 
@@ -50,7 +50,9 @@ def reliability_plot(before: Reliability, after: Reliability | None) -> Reliabil
         side=_SIDE,
         low=_MARGIN,
         high=_SIDE - _MARGIN,
-        ticks=[(_place(tick / _TICKS), f"{tick / _TICKS:.0%}") for tick in range(_TICKS + 1)],
+        ticks=[
+            (_place(tick / _TICKS), f"{tick / _TICKS:.0%}", f"{1 - tick / _TICKS:.0%}") for tick in range(_TICKS + 1)
+        ],
         before=_dots(before),
         after=[] if after is None else _dots(after),
     )
@@ -60,7 +62,7 @@ def _dots(found: Reliability) -> list[_Dot]:
     return [
         _Dot(
             x=_place(part.confidence),
-            y=_SIDE - _place(part.right),
+            y=_place(1 - part.right),
             radius=round(max(_LEAST_RADIUS, _MOST_RADIUS * (part.decisions / found.decisions) ** 0.5), 1),
             words=f"{part.decisions:,} decisions: sure by {part.confidence:.1%}, right in {part.right:.1%}",
         )
