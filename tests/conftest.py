@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from onnxpress_export import ExportReport, export
+from tests.browser import started_browser
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = tuple(
@@ -123,6 +124,12 @@ def torch_logits(checkpoint: Path) -> Callable[[Sequence[object]], NDArray[np.fl
         return np.stack(rows)
 
     return logits
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    with started_browser() as driver:
+        yield driver
 
 
 def edit_json(path: Path, change: Callable[[dict[str, object]], None]) -> None:
