@@ -98,6 +98,7 @@ def _write_graph(artifact: Path, variant: Variant, folder: Path, inside_below: i
 
 def _configure(config: dict[str, Any], manifest: Manifest, graphs: list[HubGraph]) -> None:
     """What readers make scores by, and where transformers.js finds weights that lie beside their graph."""
+    config["architectures"] = [manifest.provenance.architecture]  # an adapter's base may say that it is no classifier
     config["id2label"] = {str(index): label for index, label in enumerate(manifest.labels)}
     config["label2id"] = {label: index for index, label in enumerate(manifest.labels)}
     if manifest.task == "text-classification":

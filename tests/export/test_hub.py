@@ -137,12 +137,14 @@ def test_sizes_by_other_names_are_said_by_the_common_ones(artifact: Path, report
     config = json.loads((artifact / "config.json").read_text())
     renamed = {"hidden_size": "dim", "num_hidden_layers": "n_layers"}  # as DistilBERT has them
     kept = {renamed.get(name, name): value for name, value in config.items() if name != "max_position_embeddings"}
+    kept["architectures"] = ["BertForMaskedLM"]  # an adapter's base
     (source / "config.json").write_text(json.dumps(kept))
     (tmp_path / "hub").mkdir()
     write_hub(source, "reviews", report.manifest, tmp_path / "hub")
     told = json.loads((tmp_path / "hub/config.json").read_text())
     assert (told["hidden_size"], told["num_hidden_layers"]) == (32, 2) == (told["dim"], told["n_layers"])
     assert told["max_position_embeddings"] == MAX_LENGTH
+    assert told["architectures"] == ["BertForSequenceClassification"]
 
 
 def test_what_hugot_reads_is_there(folder: Path) -> None:
