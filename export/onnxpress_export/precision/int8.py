@@ -227,11 +227,11 @@ def measure_fidelity(
     """
     trial = Trial(sample.unseen_rows, folder, saturates=saturates(target))
     answers, logits = Answers(trial.logits(reference), decision), trial.logits(model)
-    speed = replace(trial, first=_TEXTS_TO_TIME).speed(model, reference, rounds=_ROUNDS) if timed else None
     sure = np.ones(len(logits), dtype=np.bool_)
     if recipe is not None and recipe.threshold:
         sure = decision.margins(logits) >= recipe.threshold
-        speed = None if speed is None else 1 / (1 / speed + float(1 - sure.mean()))
+    timing = replace(trial, first=_TEXTS_TO_TIME)
+    speed = timing.speed(model, reference, rounds=_ROUNDS, again=~sure) if timed else None
     fidelity = compare_answers(
         answers,
         np.where(sure[:, None], logits, answers.logits),
