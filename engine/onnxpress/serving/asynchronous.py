@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from types import TracebackType
 from typing import Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.classifier import Classifier
 from onnxpress.ending import native
 from onnxpress.errors import ClosedError, DeadlineExceededError
 from onnxpress.predictions import Prediction, require_top_k
-from onnxpress.serving.front import Front
-from onnxpress.serving.request import Request
+from onnxpress.serving.metrics import ServiceMetrics
+from onnxpress.serving.request import QueueLimits, Request
+from onnxpress.serving.service import Service, WhenFull
 from onnxpress.texts import LoneText, Text, as_several, is_lone
 
 __all__ = ["AsyncClassifier"]
@@ -24,7 +25,7 @@ __all__ = ["AsyncClassifier"]
 _INLINE_CHARACTERS: Final = 4_096  # tokenized within a millisecond: no longer than handing it to a thread and back
 
 
-class AsyncClassifier(Front):
+class AsyncClassifier:
     """Answers concurrent requests, in batches of what waits while a run is in flight.
 
     async with onnxpress.AsyncClassifier(classifier) as service:
@@ -34,9 +35,35 @@ class AsyncClassifier(Front):
     no thread of the event loop's executor, whose other work might keep an answer waiting.
     """
 
-    @cached_property
-    def _tokenizing(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._service.workers, "onnxpress-tokenizing")
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        max_requests: int = 1_024,
+        max_tokens: int = 65_536,
+        max_callers: int = 4_096,
+        max_delay_ms: float = 0.0,
+        when_full: WhenFull = "raise",
+    ) -> None:
+        """Start serving with `classifier`, on as many threads as it runs batches at once.
+
+        Args:
+            classifier: What answers.
+            max_requests: Requests that may wait; each text of a call is one.
+            max_tokens: Tokens of these together; a longer text is taken when nothing else waits.
+            max_callers: Requests that may be in line for room, where `when_full` is "wait".
+            max_delay_ms: How long a request may wait for others to join its batch while nothing runs.
+            when_full: What a request meets where no more may wait: "raise" raises OverloadedError at once, "wait" lets
+                the caller wait for room, and then for the answer.
+
+        Raises:
+            ConfigError: A setting is outside its range.
+        """
+        limits = QueueLimits(
+            max_requests=max_requests, max_tokens=max_tokens, max_callers=max_callers, max_delay=max_delay_ms / 1_000
+        )
+        self._service = Service(classifier, limits, when_full)
+        self._tokenizing = ThreadPoolExecutor(self._service.workers, "onnxpress-tokenizing")
 
     # As in `Classifier`: a str is a Sequence[str] to a type checker; at run time the first two overloads win.
     @overload
@@ -109,6 +136,10 @@ class AsyncClassifier(Front):
         except ClosedError:
             native.hold_daemon()
             raise
+
+    def metrics(self) -> ServiceMetrics:
+        """What was done so far, and what waits."""
+        return self._service.metrics()
 
     async def close(self, timeout: float | None = None) -> None:
         """Take nothing more, answer what waits for at most `timeout` seconds, and fail the rest with ClosedError.

@@ -10,21 +10,40 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.classifier import Classifier
 from onnxpress.ending import native
 from onnxpress.errors import ClosedError, DeadlineExceededError
 from onnxpress.predictions import Prediction, require_top_k
-from onnxpress.serving.front import Front
+from onnxpress.serving.metrics import ServiceMetrics
+from onnxpress.serving.request import QueueLimits
+from onnxpress.serving.service import Service, WhenFull
 from onnxpress.texts import LoneText, Text, as_several, as_text, is_lone
 
 __all__ = ["ThreadedClassifier"]
 
 
-class ThreadedClassifier(Front):
+class ThreadedClassifier:
     """`AsyncClassifier` for callers that are threads.
 
     with onnxpress.ThreadedClassifier(classifier) as service:
         prediction = service.classify("great film")
     """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        max_requests: int = 1_024,
+        max_tokens: int = 65_536,
+        max_callers: int = 4_096,
+        max_delay_ms: float = 0.0,
+        when_full: WhenFull = "raise",
+    ) -> None:
+        """Start serving; arguments and errors are those of `AsyncClassifier`."""
+        limits = QueueLimits(
+            max_requests=max_requests, max_tokens=max_tokens, max_callers=max_callers, max_delay=max_delay_ms / 1_000
+        )
+        self._service = Service(classifier, limits, when_full)
 
     # As in `Classifier`: a str is a Sequence[str] to a type checker; at run time the first two overloads win.
     @overload
@@ -91,6 +110,10 @@ class ThreadedClassifier(Front):
         (request,) = requests = self._service.enter(1, timeout)
         self._service.queue(requests, texts)
         return request.future
+
+    def metrics(self) -> ServiceMetrics:
+        """What was done so far, and what waits."""
+        return self._service.metrics()
 
     def close(self, timeout: float | None = None) -> None:
         """Take nothing more, answer what waits for at most `timeout` seconds, and fail the rest with ClosedError.
