@@ -74,7 +74,6 @@ async function during(work) {
   try {
     await work();
   } catch (error) {
-    at("labels").hidden = at("why").hidden = true;
     at("error").textContent = error.message;
     at("error").hidden = false;
   } finally {
@@ -83,7 +82,7 @@ async function during(work) {
 }
 
 async function classify() {
-  at("why").hidden = true;
+  at("labels").hidden = at("why").hidden = true; // what is shown is never another text's
   const { content, ms } = await ask("predict", { inputs: asked() });
   showLabels(content, ms);
 }
