@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from onnxpress_export import ExportReport, export
+from tests.browser import started_browser
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = tuple(
@@ -172,6 +173,12 @@ def reranker(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathF
     path = tmp_path_factory.mktemp("reranker") / "reranker"
     export(checkpoint, path)
     return Exported(checkpoint, path)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    with started_browser() as driver:
+        yield driver
 
 
 def edit_json(path: Path, change: Callable[[dict[str, object]], None]) -> None:

@@ -67,12 +67,8 @@ def serving(artifacts: dict[str, Path], limits: Limits, token: str | None, close
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(served, "_Server", Noted)
             served.serve(
-                artifacts,
-                load,
-                limits,
+                served.Serving(artifacts=artifacts, load=load, limits=limits, token=token, close_seconds=close_seconds),
                 listening=served.listen("127.0.0.1", 0),
-                token=token,
-                close_seconds=close_seconds,
                 on_ready=on_ready,
             )
 
