@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import pickle
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from onnxpress_export import ExportReport, export
+from tests.made_once import MadeOnce
+from tests.traced_once import traced_once
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = tuple(
@@ -23,6 +26,7 @@ WORDS = tuple(
     "poor pure rare real sad scene see so some star story sweet than that the this time to too two true very was "
     "way well who why with wit work worst you".split()
 )
+MANY_LABELS = ("calm", "glad", "sad")
 MAX_LENGTH = 140
 
 MakeCheckpoint = Callable[..., Path]
@@ -58,46 +62,101 @@ def randomize(model: Model) -> Model:
     return model
 
 
+def save_checkpoint(directory: Path, labels: Sequence[str] = ("negative", "positive"), **settings: object) -> None:
+    """Save a seeded two-layer BERT classifier; keyword arguments go to its configuration."""
+    tokenizer = make_tokenizer()
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=MAX_LENGTH,
+        id2label=dict(enumerate(labels)),
+        label2id={label: index for index, label in enumerate(labels)},
+        **settings,
+    )
+    randomize(BertForSequenceClassification(config)).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
 @pytest.fixture(scope="session")
 def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
-    """Save a seeded two-layer BERT classifier; keyword arguments go to its configuration."""
+    """`save_checkpoint` into a directory of the test's own."""
 
     def make(labels: Sequence[str] = ("negative", "positive"), **settings: object) -> Path:
         directory = tmp_path_factory.mktemp("checkpoint")
-        tokenizer = make_tokenizer()
-        config = BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=64,
-            max_position_embeddings=MAX_LENGTH,
-            id2label=dict(enumerate(labels)),
-            label2id={label: index for index, label in enumerate(labels)},
-            **settings,
-        )
-        randomize(BertForSequenceClassification(config)).save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
+        save_checkpoint(directory, labels, **settings)
         return directory
 
     return make
 
 
 @pytest.fixture(scope="session")
-def checkpoint(make_checkpoint: MakeCheckpoint) -> Path:
-    return make_checkpoint()
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    return MadeOnce(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def report(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
-    return export(checkpoint, tmp_path_factory.getbasetemp() / "artifact")
+def checkpoint(made_once: MadeOnce) -> Path:
+    return made_once("checkpoint", save_checkpoint)
 
 
 @pytest.fixture(scope="session")
-def artifact(report: ExportReport, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(checkpoint: Path, made_once: MadeOnce) -> Path:
+    """The artifact of `checkpoint`, and beside it what its export returned."""
+
+    def make(folder: Path) -> None:
+        (folder / "report.pickle").write_bytes(pickle.dumps(export(checkpoint, folder / "artifact")))
+
+    return made_once("exported", make)
+
+
+@pytest.fixture(scope="session")
+def report(exported: Path) -> ExportReport:
+    found: ExportReport = pickle.loads((exported / "report.pickle").read_bytes())
+    return found
+
+
+@pytest.fixture(scope="session")
+def artifact(exported: Path) -> Path:
     """The artifact of `checkpoint`; tests that change one change a copy."""
-    assert report.manifest.labels
-    return tmp_path_factory.getbasetemp() / "artifact"
+    return exported / "artifact"
+
+
+@pytest.fixture(name="traced_once")
+def share_traces() -> Iterator[None]:
+    """For tests of what an export does with a graph, and not of how it is traced."""
+    with traced_once():
+        yield
+
+
+@pytest.fixture(scope="session")
+def other_artifact(made_once: MadeOnce) -> Path:
+    """Another model of the same shape: other labels in another order, and other answers."""
+    return export_once(made_once, "other", ("sunny", "rainy"), layer_norm_eps=0.5)
+
+
+@pytest.fixture(scope="session")
+def many_labels(made_once: MadeOnce) -> Path:
+    """An artifact that may accept several of three labels."""
+    return export_once(made_once, "many-labels", MANY_LABELS, problem_type="multi_label_classification")
+
+
+@pytest.fixture(scope="session")
+def ranker(made_once: MadeOnce) -> Path:
+    """An artifact of one value, a regression."""
+    return export_once(made_once, "ranker", ("relevance",), problem_type="regression")
+
+
+def export_once(made_once: MadeOnce, name: str, labels: Sequence[str], **settings: object) -> Path:
+    """The artifact of the checkpoint that these settings give, in a directory called `name`."""
+
+    def make(folder: Path) -> None:
+        save_checkpoint(folder / "checkpoint", labels, **settings)
+        export(folder / "checkpoint", folder / name)
+
+    return made_once(f"{name}-exported", make) / name
 
 
 @pytest.fixture(scope="session")

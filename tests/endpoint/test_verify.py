@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 import onnxpress
 from onnxpress.cli.main import app
 from onnxpress.serving.http.limits import Limits
-from tests.conftest import MakeCheckpoint
 from tests.serving.http.conftest import serving
 
 Answer = Callable[[Any], tuple[int, Any]]
@@ -156,11 +155,8 @@ def test_other_answers_are_found(
     assert f"first by its {first['what']}" in words and first["text"][:60] in words and len(found["examples"]) == 10
 
 
-def test_other_weights_are_found(artifact: Path, sample: Path, make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
-    from onnxpress_export import export
-
-    export(make_checkpoint(layer_norm_eps=0.5), tmp_path / "other")
-    with onnxpress.load(tmp_path / "other", threads=1, device="cpu") as other, faking({"/predict": tei(other)}) as url:
+def test_other_weights_are_found(artifact: Path, sample: Path, other_artifact: Path) -> None:
+    with onnxpress.load(other_artifact, threads=1, device="cpu") as other, faking({"/predict": tei(other)}) as url:
         assert verify(artifact, sample, url, status=1)[0]["differing"] > 0
 
 
