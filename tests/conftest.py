@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,10 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 from onnxpress_export import ExportReport, export
 from tests.made_once import MadeOnce
 from tests.traced_once import traced_once
+
+# Two layers of 32 features gain nothing by threads, and those of several workers wait for each other on the same CPUs.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = tuple(
