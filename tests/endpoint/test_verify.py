@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ from typer.testing import CliRunner
 
 import onnxpress
 from onnxpress.cli.main import app
+from onnxpress.manifest import MANIFEST_NAME
 from onnxpress.serving.http.limits import Limits
+from tests.conftest import edit_json
 from tests.serving.http.conftest import serving
 
 Answer = Callable[[Any], tuple[int, Any]]
@@ -155,8 +158,10 @@ def test_other_answers_are_found(
     assert f"first by its {first['what']}" in words and first["text"][:60] in words and len(found["examples"]) == 10
 
 
-def test_other_weights_are_found(artifact: Path, sample: Path, other_artifact: Path) -> None:
-    with onnxpress.load(other_artifact, threads=1, device="cpu") as other, faking({"/predict": tei(other)}) as url:
+def test_other_weights_are_found(artifact: Path, sample: Path, other_artifact: Path, tmp_path: Path) -> None:
+    served = Path(shutil.copytree(other_artifact, tmp_path / "served"))
+    edit_json(served / MANIFEST_NAME, lambda manifest: manifest.update(labels=["negative", "positive"]))
+    with onnxpress.load(served, threads=1, device="cpu") as other, faking({"/predict": tei(other)}) as url:
         assert verify(artifact, sample, url, status=1)[0]["differing"] > 0
 
 

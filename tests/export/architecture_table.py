@@ -1,7 +1,8 @@
 """The table of docs/architectures.md: what an export makes of every model type of the installed transformers.
 
 `python -m tests.export.architecture_table` exports a tiny classifier of each, with weights large enough that each term
-matters, and writes the table; `python -m tests.export.architecture_table TYPE…` says it of some.
+matters, and writes the table; `python -m tests.export.architecture_table TYPE…` writes the rows of some, and leaves the
+others.
 """
 
 from __future__ import annotations
@@ -87,16 +88,16 @@ def _short(error: object) -> str:
 
 
 def main(types: list[str]) -> None:
-    """Print the states of `types`, or of all; those of all become the page's table."""
+    """Write the rows of `types`, or of all, each as soon as it is known, so that a walk may end early."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    states = {}
     for model_type in types or MODEL_TYPES:
         with TemporaryDirectory() as directory:
-            states[model_type] = state_of(model_type, Path(directory))
-        print(model_type, states[model_type], flush=True)
-    if not types:
-        PAGE.write_text(write_table(PAGE.read_text(), states))
+            state = state_of(model_type, Path(directory))
+        print(model_type, state, flush=True)
+        page = PAGE.read_text()
+        rows = {name: row for name, row in read_table(page).items() if name in MODEL_TYPES}
+        PAGE.write_text(write_table(page, rows | {model_type: state}))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def captured(model: PreTrainedModel) -> Iterator[None]:
 
 def _forward(
     module: Any, x: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: object
-) -> tuple[torch.Tensor]:
+) -> list[torch.Tensor]:
     """The self-attention's forward, with all between its two projections in one operator.
 
     `attention_mask` is 0 where a key may be seen, [batch, 1, 1, keys].
@@ -44,4 +44,4 @@ def _forward(
         padding=None if attention_mask is None else attention_mask[:, 0, 0] == 0,
         causal=True,
     )
-    return (module.c_proj(attended.flatten(2)),)
+    return [module.c_proj(attended.flatten(2))]  # the block adds lists
