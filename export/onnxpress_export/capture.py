@@ -17,6 +17,7 @@ from onnxpress_export.conv1d import conv1d_as_matmul
 from onnxpress_export.eos_pooling import traceable_eos_pooling
 from onnxpress_export.experts import dense_experts
 from onnxpress_export.model_inputs import example_inputs
+from onnxpress_export.rotations import real_rotations
 from onnxpress_export.settled import settled
 
 __all__ = ["capture", "capture_as_written", "fusable_attentions", "trace"]
@@ -53,7 +54,14 @@ def trace(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
 
 
 def _trace(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
-    with _quiet(), torch.no_grad(), traceable_eos_pooling(model), conv1d_as_matmul(), dense_experts(model):
+    with (
+        _quiet(),
+        torch.no_grad(),
+        traceable_eos_pooling(model),
+        conv1d_as_matmul(),
+        dense_experts(model),
+        real_rotations(model),
+    ):
         program = torch.onnx.export(
             _Logits(model, input_names).eval(),
             _example_inputs(model, input_names),

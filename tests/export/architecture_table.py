@@ -59,7 +59,8 @@ def state_of(model_type: str, directory: Path) -> State:
         report = export(checkpoint, directory / "artifact")
     except OnnxpressError as error:
         name = STATES[0] if "torch itself cannot run" in str(error) else STATES[1]
-        return State(name, _short(str(error).removeprefix("checkpoint: ")))
+        says = str(error).removeprefix(f"{checkpoint}: ").removeprefix("checkpoint: ")
+        return State(name, _short(says))
     unfused = report.manifest.provenance.unfused_attentions
     fused = attention_count(report.manifest.variants[0].cpu.operators)
     notes = [note for note in report.manifest.provenance.notes if "not fused" not in note]
