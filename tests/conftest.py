@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    PreTrainedTokenizerFast,
+)
 
 from onnxpress_export import ExportReport, export
 from tests.made_once import MadeOnce
@@ -33,6 +39,7 @@ WORDS = tuple(
 )
 MANY_LABELS = ("calm", "glad", "sad")
 MAX_LENGTH = 140
+TOKEN_LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 
 MakeCheckpoint = Callable[..., Path]
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -165,6 +172,24 @@ def export_once(made_once: MadeOnce, name: str, labels: Sequence[str], **setting
 
 
 @pytest.fixture(scope="session")
+def token_artifact(made_once: MadeOnce) -> Path:
+    """Of a seeded two-layer BERT that labels tokens."""
+    return made_once("tagger", _export_tagger) / "artifact"
+
+
+def _export_tagger(directory: Path) -> None:
+    tokenizer = make_tokenizer()
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=MAX_LENGTH, id2label=dict(enumerate(TOKEN_LABELS)),
+        label2id={label: index for index, label in enumerate(TOKEN_LABELS)},
+    )  # fmt: skip
+    randomize(BertForTokenClassification(config)).save_pretrained(directory / "checkpoint")
+    tokenizer.save_pretrained(directory / "checkpoint")
+    export(directory / "checkpoint", directory / "artifact")
+
+
+@pytest.fixture(scope="session")
 def texts() -> list[str]:
     """300 texts of 1 to 60 words, seeded; some repeat."""
     generator = np.random.default_rng(5)
@@ -187,6 +212,28 @@ def torch_logits(checkpoint: Path) -> Callable[[Sequence[object]], NDArray[np.fl
         return np.stack(rows)
 
     return logits
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A checkpoint, and the artifact made of it."""
+
+    checkpoint: Path
+    artifact: Path
+
+
+@pytest.fixture(scope="session")
+def bert_nli(made_once: MadeOnce) -> Path:
+    """An artifact of natural language inference."""
+    return export_once(made_once, "nli", ("contradiction", "neutral", "entailment"))
+
+
+@pytest.fixture(scope="session")
+def reranker(made_once: MadeOnce) -> Exported:
+    """One score for a pair, its raw value, as sentence-transformers stores it."""
+    stored = {"version": "5.1.2", "activation_fn": "torch.nn.modules.linear.Identity"}
+    path = export_once(made_once, "reranker", ("LABEL_0",), sentence_transformers=stored)
+    return Exported(path.with_name("checkpoint"), path)
 
 
 def edit_json(path: Path, change: Callable[[dict[str, object]], None]) -> None:

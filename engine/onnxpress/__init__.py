@@ -33,13 +33,16 @@ from onnxpress.errors import (
     OnnxpressError,
     OutputExistsError,
     OverloadedError,
+    PairError,
     PrecisionUnavailableError,
     RunError,
+    TaskError,
     TextEncodingError,
     TextError,
     TextTooLongError,
     TextTypeError,
     TooManyTokensError,
+    WordsTypeError,
 )
 from onnxpress.loading import load
 from onnxpress.predictions import Prediction
@@ -48,8 +51,12 @@ from onnxpress.serving.histogram import Histogram
 from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.threaded import ThreadedClassifier
 from onnxpress.settings import CudaSettings, Settings
+from onnxpress.tasks.entities import Entity
+from onnxpress.tasks.ranking import Ranked
+from onnxpress.tasks.zero_shot import ZeroShot
 from onnxpress.telemetry import turn_off_telemetry
 from onnxpress.texts import Text
+from onnxpress.token_classifier import TokenClassifier
 
 __all__ = [
     "AnswerMetrics",
@@ -58,6 +65,7 @@ __all__ = [
     "ArtifactNotFoundError",
     "ArtifactSchemaError",
     "AsyncClassifier",
+    "AsyncTokenClassifier",
     "BadRowError",
     "CheckFailedError",
     "CheckpointError",
@@ -67,6 +75,7 @@ __all__ = [
     "CudaSettings",
     "DeadlineExceededError",
     "DeviceUnavailableError",
+    "Entity",
     "Explanation",
     "ForkedError",
     "Histogram",
@@ -79,21 +88,28 @@ __all__ = [
     "OnnxpressError",
     "OutputExistsError",
     "OverloadedError",
+    "PairError",
     "PrecisionUnavailableError",
     "Prediction",
     "Progress",
+    "Ranked",
     "RunError",
     "ScoreSummary",
     "ServiceMetrics",
     "Settings",
+    "TaskError",
     "Text",
     "TextEncodingError",
     "TextError",
     "TextTooLongError",
     "TextTypeError",
     "ThreadedClassifier",
+    "ThreadedTokenClassifier",
+    "TokenClassifier",
     "TooManyTokensError",
     "Word",
+    "WordsTypeError",
+    "ZeroShot",
     "__version__",
     "load",
     "score",
@@ -108,12 +124,15 @@ if TYPE_CHECKING:
     from onnxpress.scoring.api import score
     from onnxpress.scoring.summary import Progress, ScoreSummary
     from onnxpress.serving.asynchronous import AsyncClassifier
+    from onnxpress.serving.tokens import AsyncTokenClassifier, ThreadedTokenClassifier
 
 _LATER = {
     "AsyncClassifier": "onnxpress.serving.asynchronous",
+    "AsyncTokenClassifier": "onnxpress.serving.tokens",
     "Explanation": "onnxpress.explaining.explanation",
     "Progress": "onnxpress.scoring.summary",
     "ScoreSummary": "onnxpress.scoring.summary",
+    "ThreadedTokenClassifier": "onnxpress.serving.tokens",
     "Word": "onnxpress.explaining.explanation",
     "score": "onnxpress.scoring.api",
 }

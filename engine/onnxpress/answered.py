@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.encoder import TokenRows
+from onnxpress.vectors import Bounds, places_of, split_vectors, taken
 
 __all__ = ["Answered", "joined_logits"]
 
@@ -21,16 +22,26 @@ class Answered:
     """Texts with their answers.
 
     Attributes:
-        logits: float32 [texts, labels].
+        logits: Vectors of the texts, one text's after the other's, float32 [vectors, labels]; one each, or as `bounds`
+            says.
         stages: Which of `Classifier.stages` answered, by its place there, uint8 [texts].
         rows: The different texts as the model read them.
         repeats: Which of these each text is, intp [texts]; None where all differ.
+        bounds: Bounds of each text's vectors; None where each has one.
     """
 
     logits: NDArray[np.float32]
     stages: NDArray[np.uint8]
     rows: TokenRows
     repeats: NDArray[np.intp] | None = None
+    bounds: Bounds | None = None
+
+    def __len__(self) -> int:
+        return len(self.stages)
+
+    def each(self) -> list[NDArray[np.float32]]:
+        """The logits of each text: float32 [labels], or [vectors, labels] where a text may have several."""
+        return list(self.logits) if self.bounds is None else split_vectors(self.logits, self.bounds)
 
     def tokens(self) -> NDArray[np.int64]:
         """Tokens that the model read of each text, those of all its windows together, int64 [texts]."""
@@ -46,30 +57,39 @@ class Answered:
 
     def cut(self) -> NDArray[np.bool_]:
         """Texts of which the model read a part alone, bool [texts]."""
-        return np.zeros(len(self.logits), dtype=np.bool_) if self.rows.cut is None else self._of_texts(self.rows.cut)
+        return np.zeros(len(self), dtype=np.bool_) if self.rows.cut is None else self._of_texts(self.rows.cut)
 
     def in_windows(self) -> NDArray[np.bool_]:
         """Texts that were read in several windows, bool [texts]."""
         if self.rows.starts is None:
-            return np.zeros(len(self.logits), dtype=np.bool_)
+            return np.zeros(len(self), dtype=np.bool_)
         return self._of_texts(np.diff(self.rows.starts, append=len(self.rows.lengths)) > 1)
 
     def only(self, kept: Sequence[int]) -> Answered:
         """The texts at the places `kept`."""
         places = np.asarray(kept, dtype=np.intp)
         repeats = places if self.repeats is None else self.repeats[places]
-        return replace(self, logits=self.logits[places], stages=self.stages[places], repeats=repeats)
+        return self._taken(places, repeats)
 
     def placed(self, repeats: NDArray[np.intp] | None) -> Answered:
         """Every text of a call, of which these are the different ones; `repeats` as in the attributes."""
         if repeats is None:
             return self
-        return replace(self, logits=self.logits[repeats], stages=self.stages[repeats], repeats=repeats)
+        return self._taken(repeats, repeats)
+
+    def _taken(self, places: NDArray[np.intp], repeats: NDArray[np.intp]) -> Answered:
+        return replace(
+            self,
+            logits=self.logits[places_of(places, self.bounds)],
+            stages=self.stages[places],
+            repeats=repeats,
+            bounds=taken(places, self.bounds),
+        )
 
     def _of_texts(self, values: NDArray[_Value]) -> NDArray[_Value]:
         return values if self.repeats is None else values[self.repeats]
 
 
 def joined_logits(parts: Sequence[Answered]) -> NDArray[np.float32]:
-    """Logits of the texts of all `parts`, at least one, float32 [texts, labels]."""
+    """Logits of the texts of all `parts`, at least one, float32 [vectors, labels]."""
     return parts[0].logits if len(parts) == 1 else np.concatenate([part.logits for part in parts])

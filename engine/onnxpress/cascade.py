@@ -25,14 +25,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.answered import Answered
 from onnxpress.encoder import TokenRows
 from onnxpress.errors import RunError
-from onnxpress.fidelity import Decision
 from onnxpress.first_stage import FirstStage
 from onnxpress.planner import Bucket
-from onnxpress.predictions import pool_windows
 from onnxpress.runner import Runner
-from onnxpress.settings import Pooling
+from onnxpress.tasks.task import Task
+from onnxpress.vectors import Bounds, places_of
 from onnxpress.workers import Workers
 
 __all__ = ["Cascade", "Running", "Stage"]
@@ -58,15 +58,13 @@ class Cascade:
 
     Attributes:
         stages: At least one; the last answers every text that comes to it.
-        labels: Columns of the logits.
+        task: What their answers are.
     """
 
-    def __init__(self, stages: Sequence[Stage], decision: Decision, *, labels: int, pooling: Pooling) -> None:
-        """Join `stages`: `decision` says what a margin is, `pooling` what becomes of a text's windows."""
+    def __init__(self, stages: Sequence[Stage], task: Task) -> None:
+        """Join `stages`: `task` says what a margin is, and what becomes of a text's windows."""
         self.stages = (*stages[:-1], replace(stages[-1], leaves_at=-math.inf))
-        self.labels = labels
-        self._decision = decision
-        self._pooling = pooling
+        self.task = task
         self._answered = dict.fromkeys((stage.name for stage in stages), 0)
         self._lock = threading.Lock()
 
@@ -82,7 +80,14 @@ class Cascade:
 
     def alone(self, number: int) -> Cascade:
         """The stage `number` by itself, which then answers every text, and counts them for itself."""
-        return Cascade([self.stages[number]], self._decision, labels=self.labels, pooling=self._pooling)
+        return Cascade([self.stages[number]], self.task)
+
+    def without_first(self) -> Cascade:
+        """The stages that run the model itself, which count what they answer for themselves; this one where all do."""
+        own = [stage for stage in self.stages if not isinstance(stage.runner, FirstStage)]
+        if len(own) == len(self.stages):
+            return self
+        return Cascade(own, self.task)
 
     @property
     def main(self) -> Runner:
@@ -94,22 +99,16 @@ class Cascade:
         for stage in self.stages:
             stage.runner.close()
 
-    def pooled(self, logits: NDArray[np.float32], starts: NDArray[np.intp] | None) -> NDArray[np.float32]:
-        """One row a text, of its windows' logits; `starts` as in `TokenRows`. NaN where one of them is not finite."""
-        if starts is None:
-            return logits
-        pooled = pool_windows(logits, starts, self._pooling)
-        finite = np.logical_and.reduceat(np.isfinite(logits).all(axis=1), starts)
-        return np.where(finite[:, None], pooled, np.float32(np.nan))
-
-    def unsure(self, stage: Stage, logits: NDArray[np.float32]) -> NDArray[np.intp]:
-        """Which texts go on from `stage`, by their logits there, float32 [texts, labels]; and the rest is counted."""
+    def unsure(
+        self, stage: Stage, logits: NDArray[np.float32], rows: TokenRows, texts: NDArray[np.intp]
+    ) -> NDArray[np.intp]:
+        """Which of `texts` go on from `stage`, by their logits there, float32 [vectors, labels]; others are counted."""
         if stage.leaves_at == -math.inf:
-            going = np.zeros(0, dtype=np.intp)
+            going = texts[:0]
         else:
-            going = np.flatnonzero(~(self._decision.margins(logits) >= stage.leaves_at))  # a NaN goes on
+            going = texts[~(self.task.margins(logits, rows, texts) >= stage.leaves_at)]  # a NaN goes on
         with self._lock:
-            self._answered[stage.name] += len(logits) - len(going)
+            self._answered[stage.name] += len(texts) - len(going)
         return going
 
 
@@ -118,10 +117,7 @@ class Running:
 
     Attributes:
         rows: The texts.
-        answered_by: The stage that answered each, by its number from 0, uint8 [texts]; once there is a result.
     """
-
-    answered_by: NDArray[np.uint8]
 
     def __init__(self, cascade: Cascade, rows: TokenRows, workers: Workers | None, batches_at_once: int) -> None:
         """Begin with the first stage."""
@@ -133,25 +129,32 @@ class Running:
         self._begin(0)
 
     def result(self) -> NDArray[np.float32]:
-        """Logits of the texts, float32 [texts, labels], once every stage has run.
+        """Logits of the texts, float32 [vectors, labels], once every stage has run. Raises as `answered` does."""
+        return self.answered().logits
+
+    def answered(self) -> Answered:
+        """The texts with their logits, once every stage has run.
 
         Raises:
             RunError: A run failed, or the last stage's logits are not finite. Its index is that of a text.
         """
-        answers = np.empty((len(self._texts), self._cascade.labels), dtype=np.float32)
-        self.answered_by = np.zeros(len(self._texts), dtype=np.uint8)
+        task = self._cascade.task
+        bounds = task.text_bounds(self.rows)
+        total = len(self._texts) if bounds is None else int(bounds[-1])
+        answers = np.empty((total, task.outputs), dtype=np.float32)
+        answered_by = np.zeros(len(self._texts), dtype=np.uint8)
         for number, stage in enumerate(self._cascade.stages):
             if number:
                 self._begin(number)
             self._wait()
-            logits = self._cascade.pooled(self._logits, self._starts)
-            answers[self._texts] = logits
-            self.answered_by[self._texts] = number
-            self._texts = self._texts[self._cascade.unsure(stage, logits)]
+            logits = task.joined(self._logits, self._starts)
+            answers[places_of(self._texts, bounds)] = logits
+            answered_by[self._texts] = number
+            self._texts = self._cascade.unsure(stage, logits, self.rows, self._texts)
             if not len(self._texts):
                 break
-        _require_finite(answers)
-        return answers
+        _require_finite(answers, bounds)
+        return Answered(answers, answered_by, self.rows, bounds=bounds)
 
     def cancel(self) -> None:
         """Do not run what has not begun."""
@@ -160,15 +163,16 @@ class Running:
 
     def _begin(self, number: int) -> None:
         """Run the texts that are left on the stage `number`."""
-        which, self._starts = self._rows_of(self._texts)
-        logits = self._logits = np.empty((len(which), self._cascade.labels), dtype=np.float32)
-        runner = self._cascade.stages[number].runner
-        rows = self.rows
+        rows, task, runner = self.rows, self._cascade.task, self._cascade.stages[number].runner
+        which, self._starts = rows.rows_of(self._texts)
+        bounds = task.row_bounds(rows.lengths[which])
+        total = len(which) if bounds is None else int(bounds[-1])
+        logits = self._logits = np.empty((total, task.outputs), dtype=np.float32)
 
         def run(bucket: Bucket) -> None:
             place = replace(bucket, rows=which[bucket.rows])
             try:
-                logits[bucket.rows] = runner.run(rows, place)
+                logits[places_of(bucket.rows, bounds)] = runner.run(rows, place)
             except RunError as error:
                 raise error.placed(rows.text_of(int(place.rows[0]))) from error.__cause__
 
@@ -180,15 +184,6 @@ class Running:
             for bucket in buckets:
                 run(bucket)
 
-    def _rows_of(self, texts: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
-        """The rows of `texts`, and the first of each text among them."""
-        starts = self.rows.starts
-        if starts is None:
-            return texts, None
-        counts = np.diff(starts, append=len(self.rows.lengths))[texts]
-        firsts = np.cumsum(counts) - counts
-        return np.repeat(starts[texts] - firsts, counts) + np.arange(int(counts.sum())), firsts
-
     def _wait(self) -> None:
         try:
             for future in self._futures:
@@ -198,9 +193,10 @@ class Running:
             raise
 
 
-def _require_finite(logits: NDArray[np.float32]) -> None:
+def _require_finite(logits: NDArray[np.float32], bounds: Bounds | None) -> None:
     finite = np.isfinite(logits).all(axis=1)
     if not finite.all():
-        text = int(np.argmin(finite))
-        found = ", ".join(f"{value:g}" for value in logits[text, :4])
+        place = int(np.argmin(finite))
+        text = place if bounds is None else int(np.searchsorted(bounds, place, side="right")) - 1
+        found = ", ".join(f"{value:g}" for value in logits[place, :4])
         raise RunError(text, f"its logits are not finite ({found}). Load another precision, or export again.")

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypedDict, Unpack, overload
 
 from onnxpress.artifact import PRECISIONS, Artifact, open_artifact
 from onnxpress.cascade import Cascade, Stage
@@ -22,24 +22,65 @@ from onnxpress.errors import (
     OnnxpressError,
 )
 from onnxpress.fidelity import Decision
-from onnxpress.manifest import Variant
+from onnxpress.manifest import Manifest, Variant
+from onnxpress.manifest import Task as TaskName
 from onnxpress.opening import Opening
 from onnxpress.runner import Runner
 from onnxpress.session import Device, resolve_device
 from onnxpress.settings import CudaSettings, LongText, OptimizeFor, Pooling, Settings
 from onnxpress.system import can_pin, thread_cpus
+from onnxpress.tasks.task import Task
+from onnxpress.tasks.text_classification import TextClassification
+from onnxpress.tasks.token_classification import TokenClassification
+from onnxpress.token_classifier import TokenClassifier
 from onnxpress.tuning import find_tuning
 
 __all__ = ["load", "share_cpus"]
 
 _ATTEMPTS: Final = 3
+_MODELS: Final[dict[TaskName, type[Classifier] | type[TokenClassifier]]] = {
+    "text-classification": Classifier,
+    "token-classification": TokenClassifier,
+}
 
 _log: Final = logging.getLogger("onnxpress")
+
+
+class _Loading(TypedDict, total=False):
+    """What `load` takes, for type checkers."""
+
+    device: str
+    precision: str
+    optimize_for: OptimizeFor
+    threads: int | None
+    workers: int | None
+    affinity: Sequence[int] | None
+    spinning: bool
+    max_tokens: int | None
+    max_texts: int
+    max_characters: int
+    long_text: LongText
+    stride: int | None
+    pooling: Pooling
+    recheck: bool
+    first_stage: bool | None
+    cuda: CudaSettings | None
+
+
+@overload
+def load(
+    path: str | PathLike[str], *, task: Literal["token-classification"], **settings: Unpack[_Loading]
+) -> TokenClassifier: ...
+@overload
+def load(
+    path: str | PathLike[str], *, task: Literal["text-classification"] | None = None, **settings: Unpack[_Loading]
+) -> Classifier: ...
 
 
 def load(
     path: str | PathLike[str],
     *,
+    task: TaskName | None = None,
     device: str = "auto",
     precision: str = "auto",
     optimize_for: OptimizeFor = "latency",
@@ -56,13 +97,17 @@ def load(
     recheck: bool = True,
     first_stage: bool | None = None,
     cuda: CudaSettings | None = None,
-) -> Classifier:
+) -> Classifier | TokenClassifier:
     """Load the artifact in the directory `path`, after checking each file's hash, and run it once to warm up.
+
+    Its task decides what is returned: a Classifier for labels of texts, a TokenClassifier for labels of their tokens.
 
     Where `onnxpress tune` saved optimized graphs beside it on this machine, these are loaded instead of its own.
 
     Args:
         path: An artifact, as `onnxpress export` writes it.
+        task: The task that it must have, "text-classification" or "token-classification"; None for any. Type checkers
+            take None for the first: name the second to have them see a TokenClassifier.
         device: "cpu", "cuda", "cuda:N", or "auto": CUDA where this onnxruntime has it, else the CPU.
         precision: "fp32", "fp16" (CUDA), "int8" (CPU), or "auto": the fastest that the artifact holds for the device,
             as `onnxpress tune` measured it on this machine, or the export on its own. What it holds was measured to
@@ -83,7 +128,8 @@ def load(
         long_text: What happens to a text of more tokens than the model takes: "truncate" cuts it, "windows" runs
             overlapping windows of it and pools their logits, "error" raises TooManyTokensError.
         stride: Tokens that a window repeats of the one before; None for a quarter of a window.
-        pooling: "mean" or "max" of the windows' logits.
+        pooling: "mean" or "max" of the windows' logits; of no use to a TokenClassifier, whose tokens are each answered
+            by the windows that hold them.
         recheck: Whether int8 leaves to fp32 the texts that it is not sure of, where the export found from which margin
             on it is: few, and next to all whose answer it would change. False takes what int8 says, and less memory.
         first_stage: Whether the artifact's first stage, where it was exported with one, answers the texts that it is
@@ -119,7 +165,9 @@ def load(
         named = Path(path)
     except TypeError:
         raise ConfigError(f"an artifact is named by a str or a path, got {path!r}") from None
-    return _load(named, settings)
+    if task not in (None, *_MODELS):
+        raise ConfigError(f"task must be {' or '.join(_MODELS)}, got {task!r}")
+    return _load(named, settings, task)
 
 
 def _as_cpus(affinity: Sequence[int] | None) -> tuple[int, ...] | None:
@@ -129,10 +177,15 @@ def _as_cpus(affinity: Sequence[int] | None) -> tuple[int, ...] | None:
         raise ConfigError(f"affinity must name CPUs by their numbers from 0, got {affinity!r}") from None
 
 
-def _load(path: Path, settings: Settings) -> Classifier:
-    """Load what is at `path`; again from the start where an export puts another artifact there in the meantime."""
+def _load(path: Path, settings: Settings, task: TaskName | None = None) -> Classifier | TokenClassifier:
+    """Load what is at `path`, of that `task` or any.
+
+    Again from the start where an export puts another artifact there in the meantime.
+    """
     for _ in range(_ATTEMPTS):
         artifact = open_artifact(path)
+        if task not in (None, found := artifact.manifest.task):
+            raise ConfigError(f"{path} is an artifact for {found}, not for {task}. Load it without task, or another.")
         try:
             classifier = _join(artifact, settings)
         except OnnxpressError:
@@ -145,12 +198,12 @@ def _load(path: Path, settings: Settings) -> Classifier:
     raise ArtifactIntegrityError(path, f"was replaced {_ATTEMPTS} times while it was loaded. Load it again.")
 
 
-def _join(artifact: Artifact, settings: Settings) -> Classifier:
+def _join(artifact: Artifact, settings: Settings) -> Classifier | TokenClassifier:
     workers, threads, max_tokens = share_cpus(artifact, settings)
     _check_affinity(settings.affinity, workers * threads)
     opening = Opening(artifact=artifact, settings=settings, workers=workers, threads=threads, max_tokens=max_tokens)
     variant, device, cascade = _open_cascade(opening)
-    return Classifier(
+    return _MODELS[artifact.manifest.task](
         artifact.manifest,
         _open_encoder(artifact, settings),
         cascade,
@@ -242,17 +295,18 @@ def _first(opening: Opening, variant: Variant, device: Device) -> tuple[Stage, .
 def _joined(
     opening: Opening, first: Sequence[Stage], stages: Sequence[tuple[Variant, float]], runners: Sequence[Runner]
 ) -> Cascade:
-    manifest = opening.artifact.manifest
     rest = [
         Stage(name=variant.precision, runner=runner, leaves_at=threshold)
         for (variant, threshold), runner in zip(stages, runners, strict=True)
     ]
-    return Cascade(
-        [*first, *rest],
-        Decision(manifest.activation, manifest.thresholds),
-        labels=len(manifest.labels),
-        pooling=opening.settings.pooling,
-    )
+    return Cascade([*first, *rest], _task(opening.artifact.manifest, opening.settings))
+
+
+def _task(manifest: Manifest, settings: Settings) -> Task:
+    if manifest.task == "token-classification":
+        return TokenClassification(len(manifest.labels))
+    decision = Decision(manifest.activation, manifest.thresholds)
+    return TextClassification(decision, len(manifest.labels), settings.pooling)
 
 
 def share_cpus(artifact: Artifact, settings: Settings) -> tuple[int, int, int | None]:
@@ -305,4 +359,5 @@ def _open_encoder(artifact: Artifact, settings: Settings) -> Encoder:
         max_characters=settings.max_characters,
         long_text=settings.long_text,
         stride=settings.stride,
+        keeps_places=_task(manifest, settings).needs_places,
     )

@@ -18,6 +18,7 @@ __all__ = [
     "best_labels",
     "default_thresholds",
     "pool_windows",
+    "predicted",
     "require_top_k",
     "top_labels",
 ]
@@ -65,6 +66,13 @@ def best_labels(scores: NDArray[np.float32], labels: Sequence[str]) -> list[Pred
     best = scores.argmax(axis=-1)
     values = scores[np.arange(len(scores)), best].tolist()
     return [Prediction(labels[index], score) for index, score in zip(best.tolist(), values, strict=True)]
+
+
+def predicted(
+    scores: NDArray[np.float32], labels: Sequence[str], top_k: int | None
+) -> list[Prediction] | list[list[Prediction]]:
+    """The best label of each row, or the `top_k` best of each."""
+    return best_labels(scores, labels) if top_k is None else top_labels(scores, labels, top_k)
 
 
 def require_top_k(top_k: int | None) -> None:

@@ -74,8 +74,9 @@ class EqualLengths:
         return Company((width,), rows_of_width(width, self.max_tokens))
 
     def run(self, rows: TokenRows, bucket: Bucket) -> NDArray[np.float32]:
-        """Logits, float32 [rows of the bucket, labels]."""
-        return self.session.run(rows.inputs(bucket.rows, self.session.input_names))
+        """Logits, float32 [vectors, labels]: those of each row of the bucket, one after the other."""
+        logits = self.session.run(rows.inputs(bucket.rows, self.session.input_names))
+        return logits.reshape(-1, logits.shape[-1])
 
     def close(self) -> None:
         """Free the session, which nothing may use any more."""
@@ -123,7 +124,7 @@ class PackedRows:
         return Company(tuple(widths), rows_of_width(widths[0], self.max_tokens))
 
     def run(self, rows: TokenRows, bucket: Bucket) -> NDArray[np.float32]:
-        """Logits, float32 [rows of the bucket, labels]."""
+        """Logits, float32 [vectors, labels]: those of each row of the bucket, one after the other."""
         return self.session.run(_padded_inputs(rows, bucket, self.session.input_names, self._padding))
 
     def close(self) -> None:
@@ -174,7 +175,7 @@ class PaddedBuckets:
         return Company((width,), rows_of_width(width, self.max_tokens))
 
     def run(self, rows: TokenRows, bucket: Bucket) -> NDArray[np.float32]:
-        """Logits, float32 [rows of the bucket, labels]."""
+        """Logits, float32 [vectors, labels]: those of each row of the bucket, one after the other."""
         padded = _padded_inputs(rows, bucket, self.session.input_names, self._padding)
         with native, self._lock:
             shape = (bucket.height, bucket.width)
@@ -184,7 +185,9 @@ class PaddedBuckets:
                 slot.inputs[name].update_inplace(content)
             self.session.run_bound(slot.binding, slot.options)
             logits: NDArray[np.float32] = slot.binding.copy_outputs_to_cpu()[0]
-        return logits[: len(bucket.rows)]
+        if logits.ndim == 2:
+            return logits[: len(bucket.rows)]
+        return np.concatenate([row[:length] for row, length in zip(logits, rows.lengths[bucket.rows], strict=False)])
 
     def close(self) -> None:
         """Free the session and the buffers, which nothing may use any more."""
@@ -200,7 +203,7 @@ class PaddedBuckets:
         }
         for name, value in inputs.items():
             binding.bind_ortvalue_input(name, value)
-        logits = (shape[0], self.session.label_count)
+        logits = (*shape[: self.session.output_rank - 1], self.session.label_count)
         binding.bind_ortvalue_output(
             "logits", ort.OrtValue.ortvalue_from_shape_and_type(logits, np.float32, device, index)
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxpress.answered import Answered
 from onnxpress.cascade import Running
 from onnxpress.errors import TextError
-from onnxpress.texts import Text
+from onnxpress.texts import Text, Words
 
 __all__ = ["CHARACTERS_AHEAD", "Part", "Places", "Started", "chunks_of"]
 
@@ -25,7 +25,7 @@ CHARACTERS_AHEAD: Final = 2**22
 class Part:
     """Checked texts that are tokenized together; `first` is the index of the first of them in their call."""
 
-    texts: Sequence[Text]
+    texts: Sequence[Text | Words]
     first: int
 
 
@@ -61,8 +61,8 @@ class Started:
     def result(self) -> Answered:
         """Every place's, once all have run. Raises as `Running.result` does."""
         with self.places.told():
-            logits = self.running.result()
-        return Answered(logits, self.running.answered_by, self.running.rows).placed(self.places.repeats)
+            answered = self.running.answered()
+        return answered.placed(self.places.repeats)
 
     def cancel(self) -> None:
         """Do not run what has not begun."""

@@ -8,14 +8,41 @@ several never takes one apart.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from onnxpress.errors import TextTypeError
 
-__all__ = ["LoneText", "Text", "as_chunks", "as_list", "as_several", "as_stream", "as_text", "describe", "is_lone"]
+__all__ = [
+    "LoneText",
+    "Text",
+    "Words",
+    "as_chunks",
+    "as_list",
+    "as_several",
+    "as_stream",
+    "as_text",
+    "describe",
+    "is_lone",
+    "size_of",
+    "whole_text",
+]
 
 Text = str | tuple[str, str]
 """A text, or a sentence pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A text that its caller has split into words, which are tokenized each by itself."""
+
+    words: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The words with a space between each two."""
+        return " ".join(self.words)
+
 
 LoneText = Text | Mapping[str, str]
 """A text where it stands alone."""
@@ -70,6 +97,20 @@ def as_chunks(values: object) -> Iterable[Any]:
     if isinstance(values, tuple) and not any(isinstance(part, str) for part in values):
         return values
     return as_stream(values)
+
+
+def size_of(text: Text | Words) -> int:
+    """Characters of a text, of both texts of a pair, or of all words."""
+    if isinstance(text, str):
+        return len(text)
+    return sum(map(len, text.words if isinstance(text, Words) else text))
+
+
+def whole_text(text: Text | Words) -> str:
+    """The text that offsets count in: of words, that with a space between each two."""
+    if isinstance(text, tuple):
+        raise TypeError("a pair is no one text")
+    return text.text if isinstance(text, Words) else text
 
 
 def describe(value: object) -> str:

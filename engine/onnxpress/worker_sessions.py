@@ -26,7 +26,7 @@ class WorkerSessions:
 
     Attributes:
         each: The sessions.
-        input_names, label_count, device, index: As each of them has.
+        input_names, label_count, output_rank, device, index: As each of them has.
     """
 
     def __init__(self, sessions: Sequence[Session], affinity: Sequence[int] | None) -> None:
@@ -34,7 +34,7 @@ class WorkerSessions:
         self.each = tuple(sessions)
         first = self.each[0]
         self.input_names, self.label_count = first.input_names, first.label_count
-        self.device, self.index = first.device, first.index
+        self.output_rank, self.device, self.index = first.output_rank, first.device, first.index
         size = 0 if affinity is None else len(affinity) // len(self.each)
         self._callers = {} if affinity is None else {cpu: place for place, cpu in enumerate(affinity[::size])}
         self._running = [0] * len(self.each)
@@ -42,7 +42,7 @@ class WorkerSessions:
         self._thread = threading.local()
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Logits, float32 [rows, labels], of int64 inputs [rows, sequence]."""
+        """As `Session.run`."""
         with self._taken() as session:
             return session.run(inputs)
 

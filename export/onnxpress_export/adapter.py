@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from onnxpress.errors import CheckpointError
 from onnxpress.extras import require
 from onnxpress_export.loading_errors import one_line
+from onnxpress_export.tasks import TASKS
 
 __all__ = ["Adapter", "merge_adapter", "read_adapter"]
 
@@ -20,7 +21,6 @@ _SETTINGS: Final = "adapter_config.json"
 _WEIGHTS: Final = "adapter_model.safetensors"
 _PICKLE: Final = "adapter_model.bin"
 _PREFIX: Final = "base_model.model."
-_TASK: Final = "SEQ_CLS"
 # The last layer of a head: BERT's classifier, RoBERTa's classifier.out_proj, decoders' score.
 _OUTPUT_WEIGHTS: Final = ("classifier.weight", "classifier.out_proj.weight", "score.weight")
 
@@ -30,12 +30,14 @@ class Adapter:
     """What an adapter's files say.
 
     Attributes:
+        task: What PEFT calls what it was trained for.
         base: The model it was trained on: a directory or a Hub id.
         revision: Of that model on the Hub.
         label_count: Rows of the classification head that was trained with it.
         head: Names of the model's weights that it replaces as a whole.
     """
 
+    task: str
     base: str
     revision: str | None
     label_count: int
@@ -64,8 +66,8 @@ def read_adapter(source: str) -> Adapter | None:
             rows = {name.removeprefix(_PREFIX): weights.get_slice(name).get_shape()[0] for name in weights.keys()}
     if not isinstance(base, str) or not base:
         raise CheckpointError(source, f"{_SETTINGS} names no base model. Set base_model_name_or_path in it.")
-    if task != _TASK:
-        raise CheckpointError(source, f"is an adapter for {task}, not for classification ({_TASK}).")
+    if task not in (known := [one.adapter for one in TASKS]):
+        raise CheckpointError(source, f"is an adapter for {task}, not for classification ({' or '.join(known)}).")
     head = {name: count for name, count in rows.items() if "lora_" not in name}
     outputs = [count for name, count in head.items() if name.endswith(_OUTPUT_WEIGHTS)]
     if not outputs:
@@ -74,7 +76,9 @@ def read_adapter(source: str) -> Adapter | None:
             "holds no classification head (classifier or score), so it was never trained with it. "
             "Train with modules_to_save=['classifier'].",
         )
-    return Adapter(base=base, revision=settings.get("revision"), label_count=outputs[0], head=frozenset(head))
+    return Adapter(
+        task=task, base=base, revision=settings.get("revision"), label_count=outputs[0], head=frozenset(head)
+    )
 
 
 def merge_adapter(source: str, model: PreTrainedModel) -> PreTrainedModel:

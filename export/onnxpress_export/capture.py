@@ -94,7 +94,7 @@ class _Logits(torch.nn.Module):
         self._input_names = tuple(input_names)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Logits, [batch, labels]."""
+        """Logits, [batch, labels], or [batch, sequence, labels]."""
         output = self.model(**dict(zip(self._input_names, inputs, strict=True)))
         logits: torch.Tensor = output.logits
         return logits

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from onnxpress.errors import CheckpointError
 from onnxpress.manifest import Activation, ProblemType
 from onnxpress_export.adapter import Adapter, merge_adapter, read_adapter
-from onnxpress_export.checkpoint_files import check_files, check_quantization, check_unused
+from onnxpress_export.checkpoint_files import body_folder, check_files, check_quantization, check_unused
+from onnxpress_export.heads.sentence_classifier import (
+    SentenceHead,
+    adjusted_tokenizer,
+    load_sentence_classifier,
+    read_sentence_head,
+)
+from onnxpress_export.heads.sentence_files import read_sentence_files, stored_activation
 from onnxpress_export.loading_errors import TRUST, one_line
-from onnxpress_export.meaning import activation as read_activation
-from onnxpress_export.meaning import problem_type as read_problem_type
 from onnxpress_export.model_inputs import ending_token, vocabulary_size
+from onnxpress_export.positions import Trial, try_model
 from onnxpress_export.positions import max_length as read_max_length
-from onnxpress_export.positions import try_model
+from onnxpress_export.tasks import ExportTask, chosen_task, stated_task
+from onnxpress_export.tasks.text_classification import TEXT_CLASSIFICATION
 from onnxpress_export.tokenizer import OwnTokenizer, load_tokenizer
 
 __all__ = ["Checkpoint", "load_checkpoint"]
 
-_CLASSIFIER: Final = "ForSequenceClassification"
-_OWN_CLASS: Final = "AutoModelForSequenceClassification"
 _INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -39,6 +44,7 @@ class Checkpoint:
     Attributes:
         source: The directory's name, or the Hub id with its commit.
         model: In evaluation mode, float32.
+        task: What an answer is.
         tokenizer: The fast tokenizer.
         tokenizer_source: Where it came from, and what it is proved against.
         input_names: The graph inputs that model and tokenizer agree on.
@@ -51,6 +57,7 @@ class Checkpoint:
 
     source: str
     model: PreTrainedModel
+    task: ExportTask
     tokenizer: PreTrainedTokenizerFast
     tokenizer_source: OwnTokenizer
     input_names: tuple[str, ...]
@@ -65,6 +72,7 @@ def load_checkpoint(
     source: str,
     *,
     revision: str | None = None,
+    task: str | None = None,
     labels: Sequence[str] | None = None,
     problem_type: str | None = None,
     activation: str | None = None,
@@ -77,6 +85,7 @@ def load_checkpoint(
     Args:
         source: A directory that transformers saved, or a Hub id.
         revision: Branch, tag or commit of a Hub id.
+        task: The name of what it was trained for, in place of what config.json says.
         labels: Names to use in place of the checkpoint's, in the order of the logits.
         problem_type: What the logits mean, in place of what config.json says.
         activation: What makes scores of them, in place of what the problem or sentence-transformers says.
@@ -85,42 +94,56 @@ def load_checkpoint(
         trust_remote_code: Run the code that the checkpoint brings along.
 
     Raises:
-        CheckpointError: It is missing, not a sequence classifier, unsafe, incomplete, or not finite.
-        ConfigError: A problem type, activation or length is none that it can have.
+        CheckpointError: It is missing, of another task, unsafe, incomplete, or not finite.
+        ConfigError: A task, problem type, activation or length is none that it can have.
         MissingDependencyError: It is an adapter, and PEFT is not installed.
     """
     adapter = read_adapter(source)
-    base = source if adapter is None else adapter.base
+    base = body_folder(source) if adapter is None else adapter.base
     check_files(source, base, allow_pickle=allow_pickle)
     revision = revision if adapter is None else adapter.revision
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, **({"revision": revision} if revision else {})}
+    files = None if adapter is not None else read_sentence_files(source, options)
+    head = None if files is None else read_sentence_head(source, files, allow_pickle=allow_pickle)
     config = _load_config(source, base, options)
+    if head is not None:
+        labels = _labels_of_head(source, head, labels)
+        config.problem_type = "multi_label_classification" if head.multi_label else None
     if adapter is not None and config.num_labels != adapter.label_count:
         config.num_labels = adapter.label_count  # which also names them anew
     if labels is not None:
         config.id2label, config.label2id = dict(enumerate(labels)), {name: i for i, name in enumerate(labels)}
-    names = _labels(source, config, is_adapter=adapter is not None)
-    problem = read_problem_type(source, config, len(names), problem_type)
-    scores = read_activation(source, config, problem, activation, problem_asked=problem_type is not None)
-    config.problem_type = problem if problem_type is not None else config.problem_type
-    model = _load_model(source, base, config, adapter, {**options, "use_safetensors": None if allow_pickle else True})
+    if (stored := stored_activation(source, options)) is not None:
+        config.sentence_transformers = {"activation_fn": stored}  # which goes before what it wrote into config.json
+    stated = TEXT_CLASSIFICATION.adapter if head is not None else None if adapter is None else adapter.task
+    kind = chosen_task(source, config, stated, task)
+    names = _labels(source, config)
+    meaning = kind.meaning(source, config, len(names), problem_type, activation)
+    config.problem_type = meaning.problem_type if problem_type is not None else config.problem_type
+    own = load_tokenizer(_tokenizer_source(source, base), options)
+    if head is not None:
+        own = adjusted_tokenizer(head.files, own)
+        model = load_sentence_classifier(source, base, head, config, own, options, allow_pickle=allow_pickle)
+    else:
+        options_of_weights = {**options, "use_safetensors": None if allow_pickle else True}
+        model = _load_model(source, base, config, adapter, kind, options_of_weights)
     if adapter is not None:
         model = merge_adapter(source, model)
-    own = load_tokenizer(_tokenizer_source(source, base), options)
     _check_finite(source, model)
     _check_vocabulary(source, model, own.tokenizer)
     _check_ending(source, model, own.tokenizer)
     trial = try_model(source, model, own.tokenizer)
-    _check_head(source, trial.logits, names)
+    _check_head(source, trial, names, kind)
     return Checkpoint(
         source=_describe(source, revision),
         model=model,
+        task=kind,
         tokenizer=own.tokenizer,
         tokenizer_source=own,
         input_names=_input_names(model, own.tokenizer),
         labels=names,
-        problem_type=problem,
-        activation=scores,
+        problem_type=meaning.problem_type,
+        activation=meaning.activation,
         max_length=read_max_length(source, model.config, own.tokenizer, trial.positions, max_length),
         truncation_side="left" if own.tokenizer.truncation_side == "left" else "right",
     )
@@ -135,31 +158,29 @@ def _load_config(source: str, base: str, options: dict[str, Any]) -> Any:
         return config
 
 
+def _labels_of_head(source: str, head: SentenceHead, asked: Sequence[str] | None) -> Sequence[str]:
+    if asked is not None and len(asked) != len(head.labels):
+        raise CheckpointError(source, f"its head gives {len(head.labels)} logits, and {len(asked)} labels are named.")
+    return head.labels if asked is None else asked
+
+
 def _tokenizer_source(source: str, base: str) -> str:
     """An adapter's directory holds the tokenizer where its training changed it."""
     own = any((Path(source) / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
     return source if own else base
 
 
-def _labels(source: str, config: Any, *, is_adapter: bool) -> tuple[str, ...]:
-    architectures = config.architectures or []
-    own = _OWN_CLASS in (getattr(config, "auto_map", None) or {})
-    if not is_adapter and not own and not any(name.endswith(_CLASSIFIER) for name in architectures):
-        raise CheckpointError(
-            source,
-            f"is a {architectures[0] if architectures else config.model_type}, not a sequence classifier "
-            f"(*{_CLASSIFIER}). Fine-tune it for classification first.",
-        )
+def _labels(source: str, config: Any) -> tuple[str, ...]:
     if not config.id2label or sorted(config.id2label) != list(range(len(config.id2label))):
         raise CheckpointError(source, f"id2label must number its labels from 0, got {list(config.id2label)[:20]}.")
     return tuple(str(config.id2label[index]) for index in range(len(config.id2label)))
 
 
 def _load_model(
-    source: str, base: str, config: Any, adapter: Adapter | None, options: dict[str, Any]
+    source: str, base: str, config: Any, adapter: Adapter | None, task: ExportTask, options: dict[str, Any]
 ) -> PreTrainedModel:
     with one_line(source, "transformers cannot load its weights"):
-        model, info = AutoModelForSequenceClassification.from_pretrained(
+        model, info = task.model_class.from_pretrained(
             base,
             config=config,
             dtype=torch.float32,
@@ -168,6 +189,7 @@ def _load_model(
             **options,
         )
     check_unused(source, base, info["unexpected_keys"])
+    _check_task(source, config, adapter, task, info["unexpected_keys"])
     replaced = adapter.head if adapter is not None else frozenset()
     for name, held, wanted in sorted(key for key in info["mismatched_keys"] if key[0] not in replaced):
         raise CheckpointError(
@@ -176,11 +198,27 @@ def _load_model(
             f"{list(wanted)}. Correct id2label, or take the config.json that it was trained with.",
         )
     for name in sorted(set(info["missing_keys"]) - replaced):
-        if _OWN_CLASS in (getattr(config, "auto_map", None) or {}) and not options["trust_remote_code"]:
+        if task.model_class.__name__ in (getattr(config, "auto_map", None) or {}) and not options["trust_remote_code"]:
             raise CheckpointError(source, TRUST)
         raise CheckpointError(source, f"has no weights for {name}: the classifier was never trained.")
     loaded: PreTrainedModel = model.eval()
     return loaded
+
+
+def _check_task(source: str, config: Any, adapter: Adapter | None, task: ExportTask, unused: Iterable[str]) -> None:
+    """Refuse a task that was asked for against the checkpoint's own word where its weights tell of another head.
+
+    Heads of two tasks may have weights of the same names and shapes (BERT's classifier), so that nothing is missing.
+    """
+    stated = stated_task(config, None if adapter is None else adapter.task)
+    name = next(iter(sorted(unused)), None)
+    if name is None or stated is None or stated is task:
+        return
+    raise CheckpointError(
+        source,
+        f"is a {stated.kind}, and holds {name}, of which a {task.kind} makes no use: it was not trained as one. "
+        f"Leave --task out, or pass --task {stated.name}.",
+    )
 
 
 def _check_finite(source: str, model: PreTrainedModel) -> None:
@@ -217,12 +255,18 @@ def _input_names(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> 
     return tuple(name for name in _INPUTS if name in accepted and name in given)
 
 
-def _check_head(source: str, logits: tuple[int, ...], labels: Sequence[str]) -> None:
-    if logits != (2, len(labels)):
-        raise CheckpointError(
-            source,
-            f"the head gives {logits[-1]} logits but config.json names {len(labels)} labels. Correct id2label.",
+def _check_head(source: str, trial: Trial, labels: Sequence[str], task: ExportTask) -> None:
+    rows, given = trial.logits[0], trial.logits
+    if given == task.head_shape(rows, trial.tokens, len(labels)):
+        return
+    if given[:-1] == task.head_shape(rows, trial.tokens, len(labels))[:-1]:
+        problem = f"the head gives {given[-1]} logits but config.json names {len(labels)} labels. Correct id2label."
+    else:
+        problem = (
+            f"its head gives logits of shape {list(given)} for {rows} rows of {trial.tokens} tokens and {len(labels)} "
+            f"labels, which no {task.kind} gives. Pass the --task that it was trained for."
         )
+    raise CheckpointError(source, problem)
 
 
 def _check_ending(source: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:

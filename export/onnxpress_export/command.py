@@ -42,6 +42,11 @@ class _Target(StrEnum):
     arm64 = "arm64"
 
 
+class _Task(StrEnum):
+    text_classification = "text-classification"
+    token_classification = "token-classification"
+
+
 class _Problem(StrEnum):
     single_label_classification = "single_label_classification"
     multi_label_classification = "multi_label_classification"
@@ -59,6 +64,9 @@ def export(
     checkpoint: Annotated[str, typer.Argument(help="A directory that transformers saved, or a Hub id.")],
     out: Annotated[str, typer.Argument(help="The artifact's directory, which must not exist.")],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub id.")] = None,
+    task: Annotated[
+        _Task | None, typer.Option(help="What it was trained for, in place of what config.json's architecture says.")
+    ] = None,
     labels: Annotated[
         str | None, typer.Option(help="Label names, separated by commas, in place of the checkpoint's.")
     ] = None,
@@ -124,6 +132,7 @@ def export(
             checkpoint,
             out,
             revision=revision,
+            task=None if task is None else task.value,
             labels=None if labels is None else [name.strip() for name in labels.split(",")],
             thresholds=accepted_from,
             problem_type=None if problem_type is None else problem_type.value,
@@ -216,12 +225,12 @@ def _token_lines(manifest: Manifest) -> list[str]:
 
 
 def _fidelity_lines(manifest: Manifest) -> list[str]:
-    from onnxpress.fidelity import certainty  # needs numpy, which --help need not wait for
+    from onnxpress.fidelity import certainty, told_of_tokens  # needs numpy, which --help need not wait for
 
     return [
         f"{variant.precision}     {found.changed} of {found.texts:,} unseen answers changed "
         f"({found.changed / found.texts:.2%}; 95 % interval {found.changed_low:.2%} … {found.changed_high:.2%}; "
-        f"budget {found.budget:.2%}; {certainty(found)}), "
+        f"budget {found.budget:.2%}; {certainty(found)}{told_of_tokens(found)}), "
         + ("not timed here" if found.speed is None else f"{found.speed:.2f} × fp32's speed, for {variant.target}")
         for variant in manifest.variants
         if (found := variant.fidelity) is not None

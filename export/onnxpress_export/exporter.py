@@ -38,7 +38,7 @@ from onnxpress_export.classifier_graph import capture_classifier, unfused_note, 
 from onnxpress_export.fidelity_report import write_report
 from onnxpress_export.graph_census import attention_count, operator_counts, unfused_attentions
 from onnxpress_export.model_inputs import layer_count
-from onnxpress_export.passes import COMMON, CPU, PORTABLE, apply_passes
+from onnxpress_export.passes import CPU, PORTABLE, apply_passes
 from onnxpress_export.precision.first_stage import add_first_stage
 from onnxpress_export.precision.sample import Sample, read_sample
 from onnxpress_export.token_proof import check_tokens
@@ -81,6 +81,7 @@ def export(
     output: str | PathLike[str],
     *,
     revision: str | None = None,
+    task: str | None = None,
     labels: Sequence[str] | None = None,
     thresholds: Mapping[str, float] | None = None,
     problem_type: str | None = None,
@@ -106,6 +107,8 @@ def export(
         checkpoint: A directory that transformers or PEFT saved, or a Hub id.
         output: The artifact's directory; it appears by rename once every check has passed.
         revision: Branch, tag or commit of a Hub id.
+        task: What the checkpoint was trained for, "text-classification" or "token-classification"; None for what the
+            architecture that config.json names says.
         labels: Names to use in place of the checkpoint's, in the order of the logits.
         thresholds: The score from which each label is accepted, by name; others keep one half.
         problem_type: What the logits mean: "single_label_classification", "multi_label_classification" or
@@ -150,6 +153,7 @@ def export(
     loaded = load_checkpoint(
         fspath(checkpoint),
         revision=revision,
+        task=task,
         labels=labels,
         problem_type=problem_type,
         activation=activation,
@@ -157,6 +161,8 @@ def export(
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
+    given = {"thresholds": thresholds is not None, "first_stage": first_stage}
+    loaded.task.check_settings([name for name, is_given in given.items() if is_given])
     accepted_from = _thresholds(loaded, thresholds)
     lower = set(precisions) != {"fp32"} or sample is not None
     texts = read_sample(None if sample is None else Path(sample), loaded) if lower else None
@@ -169,7 +175,7 @@ def export(
     on_step("capturing the graph")
     model, promised = capture_classifier(loaded, allow_unfused=allow_unfused)
     on_step("optimizing the graph")
-    rewrites = apply_passes(model, COMMON)
+    rewrites = apply_passes(model, loaded.task.passes)
     _sign(model)
     unfused = unfused_attentions(model.graph)
     if unfused:
@@ -304,6 +310,7 @@ def _manifest(
     versions = {name: version(name) for name in _LIBRARIES}
     return Manifest(
         schema_version=SCHEMA_VERSION,
+        task=checkpoint.task.name,
         labels=checkpoint.labels,
         problem_type=checkpoint.problem_type,
         activation=checkpoint.activation,

@@ -36,7 +36,7 @@ _ADVICE: Final = (
     ),
     (
         re.compile(r"Unrecognized configuration class", re.IGNORECASE),
-        "transformers has no sequence classifier for its model type. Fine-tune another architecture.",
+        "transformers has no such classifier for its model type. Fine-tune another architecture.",
     ),
 )
 _LONGEST: Final = 300

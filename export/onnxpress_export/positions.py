@@ -24,11 +24,12 @@ class Trial:
 
     Attributes:
         logits: Shape of what the head gave.
+        tokens: Tokens of the text.
         positions: Tokens that the model's tables of learned positions have rows for; None where it has no such table.
     """
 
-    def __init__(self, logits: tuple[int, ...], positions: int | None) -> None:
-        self.logits, self.positions = logits, positions
+    def __init__(self, logits: tuple[int, ...], tokens: int, positions: int | None) -> None:
+        self.logits, self.tokens, self.positions = logits, tokens, positions
 
 
 def try_model(source: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Trial:
@@ -51,7 +52,7 @@ def try_model(source: str, model: PreTrainedModel, tokenizer: PreTrainedTokenize
             f"torch itself cannot run {kind} on a short text ({first_line(error)}). "
             "Try it in transformers' pipeline first: what fails there cannot be exported.",
         ) from error
-    return Trial(tuple(logits.shape), min(lookups.capacities, default=None))
+    return Trial(tuple(logits.shape), int(rows.shape[1]), min(lookups.capacities, default=None))
 
 
 class _Lookups(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own base

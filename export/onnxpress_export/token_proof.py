@@ -13,7 +13,7 @@ from onnxpress.errors import CheckFailedError
 from onnxpress.manifest import Tokens
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.token_corpus import corpus
-from onnxpress_export.token_ids import Ids, Text, ids_of, pairs_of
+from onnxpress_export.token_ids import Ids, Places, Text, ids_of, pairs_of, places_of_tokens
 
 __all__ = ["TokensError", "check_tokens"]
 
@@ -26,27 +26,27 @@ _SIDES: Final[tuple[Literal["left", "right"], ...]] = ("left", "right")
 
 
 class TokensError(CheckFailedError):
-    """The artifact's tokenizer makes other ids of a text than the checkpoint's own."""
+    """The artifact's tokenizer makes other tokens of a text than the checkpoint's own."""
 
-    def __init__(self, text: str, where: str) -> None:
-        super().__init__(text, where)
-        self.text, self.where = text, where
+    def __init__(self, text: str, where: str, what: str = "ids") -> None:
+        super().__init__(text, where, what)
+        self.text, self.where, self.what = text, where, what
 
     def __str__(self) -> str:
         return (
-            f"the artifact's tokenizer gives other ids than the checkpoint's own for {self.text}, {self.where}. "
-            "Nothing was written. Please report it with the checkpoint's tokenizer.json."
+            f"the artifact's tokenizer gives other {self.what} than the checkpoint's own for {self.text}, "
+            f"{self.where}. Nothing was written. Please report it with the checkpoint's tokenizer.json."
         )
 
 
 def check_tokens(checkpoint: Checkpoint, directory: Path, sample: Sequence[Text]) -> Tokens:
     """Compare the tokenizer.json in `directory` with the checkpoint's own, on written lines and on `sample`.
 
-    Each text alone and as a pair with the next; whole, and cut on the left and on the right side, to few tokens and to
-    as many as the model takes (at most 512, to keep texts short).
+    Each text alone and as a pair with the next; whole, where tokens must also stand at the same places, and cut on the
+    left and on the right side, to few tokens and to as many as the model takes (at most 512, to keep texts short).
 
     Raises:
-        TokensError: Ids or type ids differ.
+        TokensError: Ids, type ids or places differ.
     """
     own = checkpoint.tokenizer_source
     content = (directory / "tokenizer.json").read_text(encoding="utf-8")
@@ -60,6 +60,7 @@ def check_tokens(checkpoint: Checkpoint, directory: Path, sample: Sequence[Text]
     wanted = ids_of(reference, texts)
     _require_equal(texts, wanted, ids_of(Tokenizer.from_str(content), texts), "whole")
     texts = [text for text, ids in zip(texts, wanted, strict=True) if ids and ids[0]]  # a few have no form in it
+    _require_places(texts, *(places_of_tokens(one, texts) for one in (reference, Tokenizer.from_str(content))))
     special = reference.num_special_tokens_to_add(is_pair=True)
     for length in dict.fromkeys(min(checkpoint.max_length, limit) for limit in (_SHORT, _LONG)):
         if length <= special:
@@ -84,6 +85,12 @@ def _require_equal(
     for text, own, other in zip(texts, wanted, found, strict=True):
         if own != other:
             raise TokensError(repr(text)[:_SHOWN], where)
+
+
+def _require_places(texts: Sequence[Text], wanted: Sequence[Places], found: Sequence[Places]) -> None:
+    for text, own, other in zip(texts, wanted, found, strict=True):
+        if own != other:
+            raise TokensError(repr(text)[:_SHOWN], "whole", "places of tokens")
 
 
 def _long_texts(lines: Sequence[str], length: int) -> list[Text]:

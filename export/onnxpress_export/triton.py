@@ -55,7 +55,14 @@ input [
 {inputs}
 ]
 output [
-  {{ name: "logits" data_type: TYPE_FP32 dims: [ {len(manifest.labels)} ] label_filename: "{_LABELS}" }}
+  {{ name: "logits" data_type: TYPE_FP32 {_output(manifest)} }}
 ]
 dynamic_batching {{ max_queue_delay_microseconds: {_QUEUE_MICROSECONDS} }}
 """
+
+
+def _output(manifest: Manifest) -> str:
+    """Dimensions of the logits; Triton's own labels are for a text's, since it numbers all of an output together."""
+    if manifest.task == "token-classification":
+        return f"dims: [ -1, {len(manifest.labels)} ]"
+    return f'dims: [ {len(manifest.labels)} ] label_filename: "{_LABELS}"'

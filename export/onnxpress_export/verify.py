@@ -17,12 +17,14 @@ from onnxpress.cpu import available_cpus
 from onnxpress.errors import CheckFailedError
 from onnxpress.manifest import Parity, ProblemType
 from onnxpress.session import DISABLED_OPTIMIZERS, Session, session_options
+from onnxpress.vectors import places_of
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.graph_census import attention_count, operator_counts
 from onnxpress_export.model_inputs import attention_heads, ending_token
 from onnxpress_export.parity_rows import Case, padded_by, parity_cases
 from onnxpress_export.parity_rows import parity_inputs as _random_inputs
 from onnxpress_export.reference import fresh
+from onnxpress_export.tasks import all_of_each
 
 __all__ = [
     "LOGIT_TOLERANCE",
@@ -120,8 +122,9 @@ def check_parity(
     """Compare the graphs with torch on text and on random tokens: several batch sizes, lengths and paddings.
 
     The portable graph runs padded batches in a session of ONNX Runtime's defaults; in the engine's own session the
-    CPU's graph runs batches of equal lengths, and the packed graph padded ones. Torch answers each time with a model
-    in the state of loading. Returns what was measured over all.
+    CPU's graph runs batches of equal lengths, and the packed graph padded ones, whose vectors it gives one after the
+    other. What they say of padding is no answer. Torch answers each time with a model in the state of loading. Returns
+    what was measured over all.
 
     Raises:
         ParityError: Logits differ by more than `tolerance` times the largest of torch's, or than `tolerance` where
@@ -130,16 +133,17 @@ def check_parity(
     generator = np.random.default_rng(_SEED)
     architecture = type(checkpoint.model).__name__
     cases = parity_cases(checkpoint.max_length, attention_heads(checkpoint.model))
-    runs: list[tuple[Path, Callable[[Path], _Runner], bool]] = [
-        (portable, _portable_runner, True),
-        (cpu, _engine_runner, False),
+    task = checkpoint.task
+    runs: list[tuple[Path, Callable[[Path], _Runner], _Vectors, bool]] = [
+        (portable, _portable_runner, task.vectors, True),
+        (cpu, _engine_runner, task.vectors, False),
     ]
     if packed is not None:
-        runs.append((packed, _engine_runner, True))
+        runs.append((packed, _engine_runner, _as_it_is, True))
     asked: dict[int, tuple[_Inputs, NDArray[np.float32]]] = {}  # torch answers a case once for all graphs
     shapes: dict[tuple[int, int], None] = {}
     worst, largest, rows, text_rows, equal = 0.0, 0.0, 0, 0, 0
-    for graph, start, padded in runs:
+    for graph, start, read, padded in runs:
         run = start(graph)
         for number, case in ((number, case) for number, case in enumerate(cases) if case.padded == padded):
             if number not in asked:
@@ -148,7 +152,7 @@ def check_parity(
             inputs, wanted = asked[number]
             batch, sequence = inputs["input_ids"].shape
             try:
-                found = run(inputs)
+                found = read(run(inputs), inputs["attention_mask"])
             except Exception as error:  # ONNX Runtime's errors have no base class of their own
                 cause = " ".join(str(error).split())[:200]
                 raise GraphFailedError(graph.name, architecture, batch, sequence, cause) from error
@@ -159,7 +163,8 @@ def check_parity(
             shapes[batch, sequence] = None
             worst, largest, rows = max(worst, difference), max(largest, size), rows + batch
             text_rows += batch if case.rows == "text" else 0
-            equal += int(_same_labels(found, wanted, checkpoint.problem_type).sum())
+            same = _same_labels(found, wanted, checkpoint.problem_type)
+            equal += int(all_of_each(same, task.bounds(inputs["attention_mask"].sum(1))).sum())
         del run  # two sessions at once would hold the weights twice
     return Parity(
         cases=tuple(shapes),
@@ -194,6 +199,11 @@ def depends_on_padding(checkpoint: Checkpoint) -> bool:
 
 
 _Runner = Callable[[_Inputs], NDArray[np.float32]]
+_Vectors = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]]
+
+
+def _as_it_is(logits: NDArray[np.float32], _mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    return logits
 
 
 def _engine_runner(graph: Path) -> _Runner:
@@ -216,12 +226,16 @@ def _portable_runner(graph: Path) -> _Runner:
 
 
 def torch_logits(checkpoint: Checkpoint, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-    """What torch as loaded gives for `inputs`, int64 [rows, sequence] by name: float32 [rows, labels]."""
-    logits = np.empty((len(inputs["input_ids"]), len(checkpoint.labels)), dtype=np.float32)
-    for rows in _answered_together(checkpoint, inputs["input_ids"]):
+    """What torch as loaded answers to `inputs`, int64 [rows, sequence] by name: float32 [vectors, labels]."""
+    ids, task = inputs["input_ids"], checkpoint.task
+    mask = inputs.get("attention_mask", np.ones_like(ids))
+    bounds = task.bounds(mask.sum(1))
+    logits = np.empty((int(bounds[-1]), len(checkpoint.labels)), dtype=np.float32)
+    for rows in _answered_together(checkpoint, ids):
         tensors: dict[str, Any] = {name: torch.from_numpy(inputs[name][rows]) for name in checkpoint.input_names}
         with torch.no_grad():
-            logits[rows] = fresh(checkpoint.model)(**tensors).logits.numpy()
+            found = fresh(checkpoint.model)(**tensors).logits.numpy()
+        logits[places_of(rows, bounds)] = task.vectors(found, mask[rows])
     return logits
 
 
@@ -240,7 +254,7 @@ def _difference(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> floa
 def _same_labels(
     found: NDArray[np.float32], wanted: NDArray[np.float32], problem_type: ProblemType
 ) -> NDArray[np.bool_]:
-    """Rows that predict the same: the best label, every label's side of one half, or the value by its tolerance."""
+    """Vectors that say the same: the best label, every label's side of one half, or the value by its tolerance."""
     same: NDArray[np.bool_]
     if problem_type == "single_label_classification":
         same = found.argmax(-1) == wanted.argmax(-1)

@@ -11,6 +11,7 @@ from onnxpress.cascade import Cascade, Stage
 from onnxpress.encoder import TokenRows
 from onnxpress.fidelity import Decision
 from onnxpress.planner import Bucket, plan_batches
+from onnxpress.tasks.text_classification import TextClassification
 from onnxpress.workers import Workers
 
 SOFTMAX = Decision("softmax")
@@ -38,7 +39,7 @@ def rows_of(lengths: list[int], starts: list[int] | None = None) -> TokenRows:
 
 def cascade(*stages: tuple[str, Graph, float], decision: Decision = SOFTMAX, pooling: str = "mean") -> Cascade:
     made = [Stage(name=name, runner=graph, leaves_at=limit) for name, graph, limit in stages]
-    return Cascade(made, decision, labels=2, pooling=pooling)
+    return Cascade(made, TextClassification(decision, 2, pooling))
 
 
 SURE = {3: 5.0, 4: 0.1, 5: -4.0, 6: -0.2, 7: 1.0}

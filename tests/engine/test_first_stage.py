@@ -14,6 +14,7 @@ from onnxpress.encoder import TokenIds, TokenRows
 from onnxpress.fidelity import Decision
 from onnxpress.first_stage import MOST_BYTES, FirstStage, Tables, features_of, read_tables, write_tables
 from onnxpress.planner import Bucket
+from onnxpress.tasks.text_classification import TextClassification
 
 LABELS = 5
 
@@ -111,9 +112,7 @@ def test_what_it_is_not_sure_of_goes_on_and_services_batch_for_the_stage_with_a_
     limit = float(np.median(margins))
     both = Cascade(
         [Stage(name="first", runner=stage, leaves_at=limit), Stage(name="fp32", runner=session)],
-        decision,
-        labels=LABELS,
-        pooling="mean",
+        TextClassification(decision, LABELS),
     )
     assert both.main is session
     logits = both.begin(rows_of(texts), None, 1).result()

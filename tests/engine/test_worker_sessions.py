@@ -90,7 +90,7 @@ def test_each_session_gets_the_cpus_behind_its_callers(
 class Slow:
     """A session that answers with its own number, once as many run as were asked for."""
 
-    input_names, label_count, device, index = ("input_ids",), 1, "cpu", 0
+    input_names, label_count, output_rank, device, index = ("input_ids",), 1, 2, "cpu", 0
 
     def __init__(self, number: int, together: threading.Barrier | None) -> None:
         self.number, self.together = number, together

@@ -20,6 +20,7 @@ from onnxpress.explaining.partition import partition, tree_of
 from onnxpress.fidelity import Decision
 from onnxpress.manifest import MANIFEST_NAME
 from onnxpress.planner import Bucket, plan_batches
+from onnxpress.tasks.text_classification import TextClassification
 from tests.conftest import MAX_LENGTH, WORDS, edit_json, make_tokenizer
 
 ATOL = 1e-5  # of scores: fp32 sums in another order over two layers, where a text is alone or in a batch
@@ -75,7 +76,7 @@ def answering(*stages: tuple[str, Sums, float], activation: str = "identity", **
     made = [Stage(name=name, runner=runner, leaves_at=limit) for name, runner, limit in stages]  # type: ignore[arg-type]
     return Answering(
         encoder=Encoder(make_tokenizer().backend_tokenizer, **settings),  # type: ignore[arg-type]
-        cascade=Cascade(made, Decision(activation), labels=labels, pooling="mean"),  # type: ignore[arg-type]
+        cascade=Cascade(made, TextClassification(Decision(activation), labels)),  # type: ignore[arg-type]
         workers=None,
         at_once=1,
         labels=[f"label {number}" for number in range(labels)],

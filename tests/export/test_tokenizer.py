@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -243,6 +244,24 @@ def test_a_written_tokenizer_that_differs_ends_the_export(loaded: Checkpoint, tm
     edit_json(tmp_path / "tokenizer.json", capitals)
     with pytest.raises(TokensError, match="gives other ids than the checkpoint's own"):
         check_tokens(loaded, tmp_path, [])
+
+
+def test_tokens_that_stand_elsewhere_end_the_export(tmp_path: Path) -> None:
+    """The ids are the same; but spaces would belong to words, and every entity begin too early."""
+    tokenizer = byte_level(prefix_space=True)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True)
+    folder = save(tokenizer, tmp_path / "c", tokenizer_class="RobertaTokenizer", model_type="roberta", **ROBERTA)
+    own = load_tokenizer(str(folder), {})
+    own.tokenizer.save_pretrained(tmp_path / "saved")
+    loaded = SimpleNamespace(tokenizer_source=own, max_length=64)
+    assert check_tokens(loaded, tmp_path / "saved", ["good film"]).texts > 100  # type: ignore[arg-type]
+
+    def spread(tokenizer: dict[str, object]) -> None:
+        tokenizer["post_processor"]["trim_offsets"] = False  # type: ignore[index]
+
+    edit_json(tmp_path / "saved/tokenizer.json", spread)
+    with pytest.raises(TokensError, match="gives other places of tokens than the checkpoint's own"):
+        check_tokens(loaded, tmp_path / "saved", [])  # type: ignore[arg-type]
 
 
 def test_truncation_is_compared_on_both_sides(

@@ -84,7 +84,7 @@ def test_eager_attention_needs_the_flag_and_is_exact(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("onnxpress_export.capture.captured_attention", lambda _: nullcontext())
-    monkeypatch.setattr(exporter, "COMMON", {})
+    monkeypatch.setattr(exporter, "apply_passes", lambda _model, _passes: {})
     with pytest.raises(UnfusedAttentionError, match=r"0 of 2 .* --allow-unfused"):
         export(checkpoint, tmp_path / "artifact")
     report = export(checkpoint, tmp_path / "artifact", allow_unfused=True)

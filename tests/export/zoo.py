@@ -1,18 +1,38 @@
-"""A tiny classifier of every model type that transformers has, with weights large enough that each term matters."""
+"""A tiny classifier, of texts or of tokens, of every model type that transformers has.
+
+Its weights are large enough that each term matters.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+)
 
+from onnxpress.manifest import Task
 from tests.conftest import MAX_LENGTH, make_tokenizer
 
-__all__ = ["MODEL_TYPES", "tiny_classifier", "tiny_tokenizer"]
+__all__ = ["MODEL_CLASSES", "MODEL_TYPES", "tiny_classifier", "tiny_tokenizer"]
 
-MODEL_TYPES = tuple(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)
+MODEL_CLASSES: dict[Task, Any] = {
+    "text-classification": AutoModelForSequenceClassification,
+    "token-classification": AutoModelForTokenClassification,
+}
+MODEL_TYPES: dict[Task, tuple[str, ...]] = {
+    "text-classification": tuple(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES),
+    "token-classification": tuple(MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES),
+}
 
 _LAYERS, _HEADS, _WIDTH = 2, 4, 32
 _SIZES: dict[str, Any] = {
@@ -96,12 +116,12 @@ def tiny_tokenizer(model_type: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def tiny_classifier(model_type: str, vocabulary: int) -> PreTrainedModel:
+def tiny_classifier(model_type: str, vocabulary: int, task: Task = "text-classification") -> PreTrainedModel:
     """A two-layer classifier with three labels, random and seeded. Raises what transformers raises."""
     torch.manual_seed(7)
     kind: Any = CONFIG_MAPPING[model_type]
     config = kind(num_labels=3, **(_settings(kind(), vocabulary) | _OWN.get(model_type, {})))
-    model = AutoModelForSequenceClassification.from_config(config)
+    model = MODEL_CLASSES[task].from_config(config)
     return _large_weights(model, _SIZE_OF_WEIGHTS.get(model_type, 1.0)).eval()
 
 

@@ -14,6 +14,7 @@ from onnxpress.answered import Answered
 from onnxpress.encoder import TokenRows
 from onnxpress.fidelity import Decision
 from onnxpress.serving.answers import MOST_LABELS, OTHER_LABELS, AnswerRecorder
+from onnxpress.tasks.text_classification import TextClassification
 
 
 def answered(logits: list[list[float]]) -> Answered:
@@ -64,7 +65,9 @@ def test_two_services_of_one_classifier_count_their_own(artifact: Path) -> None:
 
 @pytest.mark.parametrize("labels", [1, 2, MOST_LABELS, MOST_LABELS + 1, 5_000])
 def test_labels_are_bounded_and_none_is_lost(labels: int) -> None:
-    recorder = AnswerRecorder([f"label {place}" for place in range(labels)], ("fp32",), Decision("softmax"))
+    recorder = AnswerRecorder(
+        [f"label {place}" for place in range(labels)], ("fp32",), TextClassification(Decision("softmax"), 2)
+    )
     chosen = np.random.default_rng(3).integers(0, labels, 700)
     logits = np.zeros((700, labels), dtype=np.float32)
     logits[np.arange(700), chosen] = 5
@@ -76,13 +79,13 @@ def test_labels_are_bounded_and_none_is_lost(labels: int) -> None:
 
 
 def test_labels_of_one_name_are_counted_together() -> None:
-    recorder = AnswerRecorder(("a", "a", OTHER_LABELS), ("fp32",), Decision("softmax"))
+    recorder = AnswerRecorder(("a", "a", OTHER_LABELS), ("fp32",), TextClassification(Decision("softmax"), 2))
     recorder.add(answered([[1, 0, 0], [0, 1, 0], [0, 0, 1]]))
     assert recorder.metrics().labels == {"a": 2, OTHER_LABELS: 1}
 
 
 def test_a_regression_has_values_and_no_labels() -> None:
-    recorder = AnswerRecorder(("stars",), ("fp32",), Decision("identity"))
+    recorder = AnswerRecorder(("stars",), ("fp32",), TextClassification(Decision("identity"), 2))
     recorder.add(answered([[-3.0], [4.5], [1e30]]))
     found = recorder.metrics()
     assert found.labels == {} and found.margins.count == 0 and found.scores.count == 3
@@ -90,6 +93,6 @@ def test_a_regression_has_values_and_no_labels() -> None:
 
 
 def test_a_margin_without_end_does_not_spoil_the_sum() -> None:
-    recorder = AnswerRecorder(("a",), ("fp32",), Decision("sigmoid", (0.0,)))
+    recorder = AnswerRecorder(("a",), ("fp32",), TextClassification(Decision("sigmoid", (0.0,)), 2))
     recorder.add(answered([[1.0], [-1.0]]))
     assert recorder.metrics().margins.total == 200 and recorder.metrics().margins.count == 2

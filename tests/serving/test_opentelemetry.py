@@ -25,6 +25,7 @@ from onnxpress.serving.answers import AnswerRecorder
 from onnxpress.serving.metrics import Recorder, ServiceMetrics
 from onnxpress.serving.opentelemetry import ServiceInstruments
 from onnxpress.serving.prometheus import ServiceCollector
+from onnxpress.tasks.text_classification import TextClassification
 
 Values = dict[tuple[str, frozenset[tuple[str, object]]], float]
 
@@ -33,7 +34,9 @@ class Service:
     """Some requests, as a service counts them; `reads` is how often it was asked."""
 
     def __init__(self) -> None:
-        self.recorder = Recorder(AnswerRecorder(("bad", "good"), ("int8", "fp32"), Decision("softmax")))
+        self.recorder = Recorder(
+            AnswerRecorder(("bad", "good"), ("int8", "fp32"), TextClassification(Decision("softmax"), 2))
+        )
         self.recorder.came(0)
         self.recorder.came(3)
         rows = TokenRows([], np.zeros(2, dtype=np.int64), cut=np.array([True, False]))
@@ -205,9 +208,11 @@ from onnxpress.fidelity import Decision
 from onnxpress.serving.answers import AnswerRecorder
 from onnxpress.serving.metrics import Recorder
 from onnxpress.serving.opentelemetry import ServiceInstruments
+from onnxpress.tasks.text_classification import TextClassification
 
 def metrics():
-    return Recorder(AnswerRecorder((), (), Decision("softmax"))).metrics(waiting=1, waiting_tokens=5)
+    task = TextClassification(Decision("softmax"), 2)
+    return Recorder(AnswerRecorder((), (), task)).metrics(waiting=1, waiting_tokens=5)
 
 ServiceInstruments(metrics, {"model": "reviews"})
 ServiceInstruments(metrics, {"model": "intents"})

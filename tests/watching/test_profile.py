@@ -18,6 +18,7 @@ from onnxpress.artifact import open_artifact, record_of
 from onnxpress.encoder import Encoder, TokenIds, TokenRows
 from onnxpress.fidelity import Decision
 from onnxpress.manifest import encode_manifest
+from onnxpress.tasks.text_classification import TextClassification
 from onnxpress.watching.bounds import LENGTHS, MARGINS, UNKNOWN_SHARES, score_bounds
 from onnxpress.watching.counts import Counts, summed
 from onnxpress.watching.observe import Observer, observer_of
@@ -60,7 +61,7 @@ def test_windows_count_as_their_text() -> None:
         [TokenIds(np.array(ids)) for ids in ([1, 5], [1, 1, 1], [7])], np.array([2, 3, 1]), np.array([0, 2])
     )
     answered = Answered(np.array([[0, 1], [2, 0]], dtype=np.float32), np.array([0, 1], dtype=np.uint8), rows)
-    observer = Observer(decision=Decision("softmax"), stages=("int8", "fp32"), unknown_token=1)
+    observer = Observer(task=TextClassification(Decision("softmax"), 2), stages=("int8", "fp32"), unknown_token=1)
     found = observer.counts([answered])
     assert (found.tokens, found.unknown_tokens, found.in_windows, found.texts) == (6, 4, 1, 2)
     assert found.answered == {"int8": 1, "fp32": 1}
@@ -71,7 +72,7 @@ def test_every_score_and_margin_has_a_bin(activation: str) -> None:
     logits = np.array([[0, 0], [1e30, -1e30], [-50, -50], [1e38, -1e38]], dtype=np.float32)
     answered = Answered(logits, np.zeros(4, dtype=np.uint8), TokenRows([], np.full(4, 20_000)))
     decision = Decision(activation, (0.0, 1.0) if activation == "sigmoid" else None)  # type: ignore[arg-type]
-    found = Observer(decision=decision, stages=("fp32",), unknown_token=None).counts([answered])
+    found = Observer(task=TextClassification(decision, 2), stages=("fp32",), unknown_token=None).counts([answered])
     for bins, bounds in (
         (found.scores[0], score_bounds("softmax")),
         (found.margins, MARGINS),
@@ -83,7 +84,9 @@ def test_every_score_and_margin_has_a_bin(activation: str) -> None:
 def test_a_regression_has_a_histogram_for_each_output() -> None:
     logits = np.array([[0.5, -3], [4.5, 1e9]], dtype=np.float32)
     answered = Answered(logits, np.zeros(2, dtype=np.uint8), TokenRows([], np.full(2, 5)))
-    found = Observer(decision=Decision("identity"), stages=("fp32",), unknown_token=None).counts([answered])
+    found = Observer(task=TextClassification(Decision("identity"), 2), stages=("fp32",), unknown_token=None).counts(
+        [answered]
+    )
     assert (found.labels, found.margins, len(found.scores)) == ({}, {}, 2)
     assert found + found == summed([found, Counts(), found])
 

@@ -126,7 +126,7 @@ def _explained(
         traced,
         mask[0],
         run=lambda rows: answering.logits(alone, _one_each(rows)),
-        score=lambda logits, starts: activate(alone.pooled(logits, starts), answering.activation),
+        score=lambda logits, starts: activate(alone.task.joined(logits, starts), answering.activation),
     )
     base, whole = game(np.array([[False], [True]]).repeat(game.words, axis=1))
     shares = np.zeros((0, len(whole)))
@@ -163,8 +163,7 @@ def _answering_stage(text: TracedText, answering: Answering) -> int:
     if len(answering.cascade.stages) == 1:
         return 0
     running = answering.cascade.begin(rows, answering.workers, answering.at_once)
-    running.result()
-    return int(running.answered_by[0])
+    return int(running.answered().stages[0])
 
 
 def _one_each(rows: Sequence[TokenIds]) -> TokenRows:

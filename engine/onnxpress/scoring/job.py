@@ -12,9 +12,18 @@ from typing import BinaryIO, Final
 from uuid import uuid4
 
 from onnxpress.artifact import Artifact, open_artifact
-from onnxpress.errors import JobChangedError, JobError, JobStoppedError, OnnxpressError, OutputExistsError
+from onnxpress.errors import (
+    ConfigError,
+    JobChangedError,
+    JobError,
+    JobStoppedError,
+    OnnxpressError,
+    OutputExistsError,
+    TaskError,
+)
 from onnxpress.scoring.arithmetic import require_all_read
 from onnxpress.scoring.assemble import publish, publish_rejects
+from onnxpress.scoring.chosen_labels import chosen_labels
 from onnxpress.scoring.columns import plan_columns
 from onnxpress.scoring.engine import EngineSettings, settle_engine
 from onnxpress.scoring.facts import job_facts, require_same_facts
@@ -71,6 +80,7 @@ def run_job(
     require_apart(source, names, target)
     profile = None if options.profile is None else find_profile(options.profile, source, names, target)
     opened = open_artifact(Path(artifact))
+    _require_task(opened, options)
     with _writing(target), hold_lock(target.state, output), _cleared(target.state):
         journal, plan = _open(opened, names, kind, target, options, stdin)
         resumed = _count(journal)
@@ -90,6 +100,18 @@ def run_job(
         _clear_parts(target.state)
         (target.state / "journal").unlink()
     return _summary(plan, records, target, seen, resumed, options.profile, perf_counter() - began)
+
+
+def _require_task(artifact: Artifact, options: ScoreOptions) -> None:
+    """Raise ConfigError where something is asked for that is of labels of texts, and the artifact labels tokens."""
+    if artifact.manifest.task != "token-classification":
+        return
+    if options.pair_column is not None:
+        raise ConfigError(f"{artifact.path} labels the tokens of one text; leave --pair-column (pair_column=) out")
+    if options.zero_shot_labels is not None:
+        raise TaskError("--labels (zero_shot_labels=)", artifact.manifest.task)
+    if options.profile is not None:
+        raise ConfigError(f"{artifact.path} labels tokens; a profile (--profile, profile=) is of labels of texts")
 
 
 @contextmanager
@@ -174,12 +196,14 @@ def _plan(
 ) -> Plan:
     layout, state = header.layout, target.state.resolve()
     taken = unique_names(layout.names) if target.format == "jsonl" else layout.names
-    columns = plan_columns(options.columns, artifact.manifest, taken)
+    hypotheses, manifest = chosen_labels(artifact.manifest, options)
+    columns = plan_columns(options.columns, manifest, taken)
     if target.format == "tsv" and not options.quoted_tsv:
         require_writable_names([*layout.names, *(column.name for column in columns)], target.name)
     return Plan(
         artifact=str(artifact.path.resolve()),
-        manifest=artifact.manifest,
+        manifest=manifest,
+        hypotheses=hypotheses,
         engine=engine,
         source=Source(
             files=files,

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 from uuid import uuid4
 
 import msgspec
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from onnxpress.answered import Answered
+from onnxpress.model import Model
 from onnxpress.scoring.columns import answer_fields, answer_values
 from onnxpress.scoring.journal import PartRecord, WrittenFile, sync_folder
 from onnxpress.scoring.names import printable
@@ -30,8 +30,8 @@ __all__ = ["PartWriter", "part_is_there"]
 class PartWriter:
     """One part; `commit` or `discard` ends it."""
 
-    def __init__(self, plan: Plan, part: int) -> None:
-        self._plan, self._part = plan, part
+    def __init__(self, plan: Plan, model: Model, part: int) -> None:
+        self._plan, self._model, self._part = plan, model, part
         self._path = plan.parts / f"part-{part:06}{_suffix(plan.format, plan.compression)}"
         self._rejects_path = plan.rejects / f"part-{part:06}.jsonl"
         self._temporary = _temporary_name(self._path)
@@ -54,8 +54,8 @@ class PartWriter:
             )
         )
 
-    def write(self, rows: Unscored, logits: NDArray[np.float32], seen: Counts) -> None:
-        """Add a chunk, the logits of its kept rows, [kept, labels], and what was `seen` of their answers."""
+    def write(self, rows: Unscored, answered: Sequence[Answered], seen: Counts) -> None:
+        """Add a chunk, the answers to its kept rows, and what was `seen` of them."""
         total = len(rows.chunk.texts)
         places: list[int | None] = [None] * total
         for place, row in enumerate(rows.kept):
@@ -64,7 +64,7 @@ class PartWriter:
         if self._plan.on_bad_row == "skip" and rows.problems:
             carried = _chosen(carried, rows.kept)
             places = list(range(len(rows.kept)))
-        self._write(carried, answer_values(logits, self._plan.columns, self._plan.manifest, places))
+        self._write(carried, answer_values(answered, self._plan.columns, self._plan.manifest, self._model, places))
         self._rows += total
         self._scored += len(rows.kept)
         self._lines += rows.chunk.lines

@@ -8,13 +8,10 @@ from contextlib import closing
 from threading import Event, Thread
 from typing import Final, TypeAlias, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
-from onnxpress.answered import joined_logits
-from onnxpress.classifier import Classifier
+from onnxpress.answered import Answered
 from onnxpress.encoder import Text
 from onnxpress.errors import BadRowError, NoTokensError, TextEncodingError, TextError, TextTooLongError, TextTypeError
+from onnxpress.model import Model
 from onnxpress.scoring.channel import AbandonedError, Channel
 from onnxpress.scoring.journal import PartRecord
 from onnxpress.scoring.parts import PartWriter
@@ -29,10 +26,10 @@ __all__ = ["all_items", "one_part", "part_starts", "score_items"]
 _AHEAD: Final = 2  # chunks that wait between two threads: enough that none starves, few enough to stay small
 
 Item: TypeAlias = "Unscored | PartEnd"
-Scored: TypeAlias = "tuple[Unscored, NDArray[np.float32], Counts] | PartEnd"
+Scored: TypeAlias = "tuple[Unscored, Sequence[Answered], Counts] | PartEnd"
 
 
-def all_items(plan: Plan, classifier: Classifier, done: Mapping[int, PartRecord]) -> Iterator[Item]:
+def all_items(plan: Plan, classifier: Model, done: Mapping[int, PartRecord]) -> Iterator[Item]:
     """Every part that is not `done`, chunk by chunk, in order."""
     part, start = 0, Position()
     while True:
@@ -48,7 +45,7 @@ def all_items(plan: Plan, classifier: Classifier, done: Mapping[int, PartRecord]
             return
 
 
-def one_part(plan: Plan, classifier: Classifier, part: int, start: Position) -> Iterator[Item]:
+def one_part(plan: Plan, classifier: Model, part: int, start: Position) -> Iterator[Item]:
     """The part with the index `part`, which begins at `start`."""
     for item in _parts_from(plan, classifier, part, start):
         yield item
@@ -71,7 +68,7 @@ def part_starts(plan: Plan, done: Container[int]) -> list[tuple[int, Position]]:
 
 def score_items(
     plan: Plan,
-    classifier: Classifier,
+    classifier: Model,
     items: Iterator[Item],
     *,
     on_part: Callable[[PartRecord], None],
@@ -111,7 +108,7 @@ def score_items(
 
     def drain() -> None:
         try:
-            _write_parts(plan, scored, on_part, on_rows)
+            _write_parts(plan, classifier, scored, on_part, on_rows)
         except BaseException as error:
             failures.append(error)
             scored.abandon()
@@ -137,7 +134,7 @@ def score_items(
     return is_complete
 
 
-def _parts_from(plan: Plan, classifier: Classifier, part: int, start: Position) -> Iterator[Item]:
+def _parts_from(plan: Plan, classifier: Model, part: int, start: Position) -> Iterator[Item]:
     """Parts of at least PART_ROWS rows, whole cells of chunks each: their bounds depend on the rows alone.
 
     An input without rows has one empty part.
@@ -153,7 +150,7 @@ def _parts_from(plan: Plan, classifier: Classifier, part: int, start: Position) 
         yield PartEnd(part, start, end)
 
 
-def _checked(plan: Plan, classifier: Classifier, part: int, chunk: Chunk) -> Unscored:
+def _checked(plan: Plan, classifier: Model, part: int, chunk: Chunk) -> Unscored:
     present = [(row, text) for row, text in enumerate(chunk.texts) if text is not None]
     problems = dict(chunk.problems)
     for error in classifier.rejected([text for _, text in present]):
@@ -199,8 +196,8 @@ def _feed(items: Iterable[Item], read: Channel[Item]) -> None:
         read.close(error)
 
 
-def _classify(plan: Plan, classifier: Classifier, items: Iterable[Item]) -> Generator[Scored, None, None]:
-    """The items, chunks with their logits and counts. The classifier takes a chunk before it answers the one before.
+def _classify(plan: Plan, classifier: Model, items: Iterable[Item]) -> Generator[Scored, None, None]:
+    """The items, chunks with their answers and counts. The classifier takes a chunk before it answers the one before.
 
     A text that proves bad once it is tokenized makes its row bad; its chunk and those begun behind it are run again.
     """
@@ -223,7 +220,7 @@ def _classify(plan: Plan, classifier: Classifier, items: Iterable[Item]) -> Gene
         try:
             for answered in classifier.stream_answered(texts()):
                 yield from ends()
-                yield cast("Unscored", waiting.popleft()), joined_logits(answered), observer.counts(answered)
+                yield cast("Unscored", waiting.popleft()), answered, observer.counts(answered)
                 yield from ends()
         except TextError as error:
             if isinstance(error, RuntimeError):  # of a run, whatever its texts are
@@ -237,14 +234,14 @@ def _classify(plan: Plan, classifier: Classifier, items: Iterable[Item]) -> Gene
             return
 
 
-def _without_bad(plan: Plan, classifier: Classifier, rows: Unscored, error: TextError) -> Unscored:
+def _without_bad(plan: Plan, classifier: Model, rows: Unscored, error: TextError) -> Unscored:
     """The chunk without the text that `error` tells of, and without all others of which tokenizing tells the same."""
     found = _untokenizable(classifier, rows.texts, 0) | {error.index: error}
     problems = {rows.kept[index]: Problem(_reason(bad)) for index, bad in found.items()}
     return _kept(plan, rows.part, rows.chunk, rows.problems | problems)
 
 
-def _untokenizable(classifier: Classifier, texts: Sequence[Text], before: int) -> dict[int, TextError]:
+def _untokenizable(classifier: Model, texts: Sequence[Text], before: int) -> dict[int, TextError]:
     """Why each of `texts` that cannot be tokenized cannot, by its index behind `before`: found by halving."""
     try:
         classifier.encode(texts)
@@ -259,6 +256,7 @@ def _untokenizable(classifier: Classifier, texts: Sequence[Text], before: int) -
 
 def _write_parts(
     plan: Plan,
+    classifier: Model,
     items: Channel[Scored],
     on_part: Callable[[PartRecord], None],
     on_rows: Callable[[int, float | None], None],
@@ -267,13 +265,13 @@ def _write_parts(
     try:
         for item in items:
             if isinstance(item, PartEnd):
-                writer = writer or PartWriter(plan, item.part)
+                writer = writer or PartWriter(plan, classifier, item.part)
                 on_part(writer.commit(item))
                 writer = None
             else:
-                rows, logits, seen = item
-                writer = writer or PartWriter(plan, rows.part)
-                writer.write(rows, logits, seen)
+                rows, answered, seen = item
+                writer = writer or PartWriter(plan, classifier, rows.part)
+                writer.write(rows, answered, seen)
                 on_rows(len(rows.chunk.texts), rows.chunk.share)
     except BaseException:
         if writer is not None:

@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from onnxpress.classifier import Classifier
 from onnxpress.errors import OnnxpressError
+from onnxpress.model import Model
 from onnxpress.scoring.journal import PartRecord
 from onnxpress.scoring.options import ScoreOptions
 from onnxpress.scoring.pipeline import one_part, score_items
@@ -86,7 +86,7 @@ class _Worker:
         self._plan, self._folder = plan, folder
 
     @cached_property
-    def _classifier(self) -> Classifier:
+    def _classifier(self) -> Model:
         os.chdir(self._folder)  # the input's names may be relative
         return open_classifier(self._plan)
 

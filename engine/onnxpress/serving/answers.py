@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.answered import Answered
-from onnxpress.fidelity import Decision
 from onnxpress.serving.histogram import Buckets, Histogram
-from onnxpress.watching.observe import see
+from onnxpress.tasks.task import Task
 
 __all__ = ["MOST_LABELS", "OTHER_LABELS", "AnswerMetrics", "AnswerRecorder"]
 
@@ -35,11 +34,11 @@ class AnswerMetrics:
     """What the answers were, until one moment.
 
     Attributes:
-        labels: Answers by their best label; those of the labels behind the first 200 together, as "__other__". Empty
-            for a regression.
+        labels: Answers by their best label, or their tokens by theirs; those of the labels behind the first 200
+            together, as "__other__". Empty for a regression.
         stages: Answers by the stage that gave them: where int8 leaves to fp32 what it is not sure of, fp32's were run
             again.
-        scores: The best label's score; of a regression, the largest of its values.
+        scores: The best label's score, of a text's tokens the smallest; of a regression, the largest of its values.
         margins: How far an answer is from another one, in logits; 100 for what is farther. Empty for a regression.
         cut: Texts of which the model read a part alone, since they have more tokens than it takes.
         in_windows: Texts that it read in several windows.
@@ -57,14 +56,14 @@ class AnswerMetrics:
 class AnswerRecorder:
     """Counts answers; one thread at a time.
 
-    A batch of a service has few rows, for which arrays are slow: logits are kept until some hundred are there, or
+    A batch of a service has few rows, for which arrays are slow: answers are kept until some hundred are there, or
     somebody asks.
     """
 
     labels: Sequence[str]
     stages: Sequence[str]
-    decision: Decision
-    _waiting: list[NDArray[np.float32]] = field(default_factory=list, init=False)
+    task: Task
+    _waiting: list[Answered] = field(default_factory=list, init=False)
     _rows: int = field(default=0, init=False)
     _best: NDArray[np.int64] = field(init=False)
     _by_stage: list[int] = field(init=False)
@@ -76,7 +75,7 @@ class AnswerRecorder:
     def __post_init__(self) -> None:
         self._best = np.zeros(len(self.labels), dtype=np.int64)
         self._by_stage = [0] * len(self.stages)
-        self._scores = Buckets(_VALUES if self.decision.activation == "identity" else _SCORES)
+        self._scores = Buckets(_VALUES if self.task.decision.activation == "identity" else _SCORES)
         self._margins = Buckets(_MARGINS)
 
     def add(self, answered: Answered) -> None:
@@ -85,8 +84,9 @@ class AnswerRecorder:
             self._by_stage[stage] += 1
         self._cut += int(answered.cut().sum())
         self._in_windows += int(answered.in_windows().sum())
-        self._waiting.append(answered.logits)
-        self._rows += len(answered.logits)
+        if len(answered):
+            self._waiting.append(answered)
+        self._rows += len(answered)
         if self._rows >= _AT_ONCE:
             self._look()
 
@@ -94,7 +94,7 @@ class AnswerRecorder:
         """All of it."""
         self._look()
         counts: Counter[str] = Counter()
-        if self.decision.activation != "identity":
+        if self.task.decision.activation != "identity":
             for place, (label, count) in enumerate(zip(self.labels, self._best.tolist(), strict=True)):
                 counts[label if place < MOST_LABELS else OTHER_LABELS] += count
         return AnswerMetrics(
@@ -109,7 +109,7 @@ class AnswerRecorder:
     def _look(self) -> None:
         if not self._rows:
             return
-        seen = see(np.concatenate(self._waiting), self.decision)
+        seen = self.task.seen(self._waiting)
         self._waiting, self._rows = [], 0
         self._scores.add_all(seen.scores.max(axis=0))
         if seen.best is not None:

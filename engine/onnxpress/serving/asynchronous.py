@@ -1,43 +1,41 @@
-"""A classifier for many concurrent callers of one event loop."""
+"""A model for many concurrent callers of one event loop."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Final, overload
+from typing import Final, Generic, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.classifier import Classifier
 from onnxpress.ending import native
-from onnxpress.errors import ClosedError, DeadlineExceededError
-from onnxpress.predictions import Prediction, require_top_k
+from onnxpress.errors import ClosedError, DeadlineExceededError, TextError
+from onnxpress.model import Model
+from onnxpress.predictions import Prediction, predicted, require_top_k
 from onnxpress.serving.metrics import ServiceMetrics
-from onnxpress.serving.request import QueueLimits, Request
-from onnxpress.serving.service import Service, WhenFull
+from onnxpress.serving.request import QueueLimits, Request, stacked
+from onnxpress.serving.service import Encode, Service, WhenFull
+from onnxpress.tasks.ranking import Ranked, query_pairs, ranked
+from onnxpress.tasks.zero_shot import TEMPLATE, ZeroShot, answers, pairs, premises, text_of
 from onnxpress.texts import LoneText, Text, as_several, is_lone
 
-__all__ = ["AsyncClassifier"]
+__all__ = ["AsyncClassifier", "AsyncService"]
+
+_Model = TypeVar("_Model", bound=Model)
 
 _INLINE_CHARACTERS: Final = 4_096  # tokenized within a millisecond: no longer than handing it to a thread and back
 
 
-class AsyncClassifier:
-    """Answers concurrent requests, in batches of what waits while a run is in flight.
-
-    async with onnxpress.AsyncClassifier(classifier) as service:
-        prediction = await service.classify("great film")
-
-    Use it in an `async with`, or close it. The classifier is not closed with it, and may serve others at once. It takes
-    no thread of the event loop's executor, whose other work might keep an answer waiting.
-    """
+class AsyncService(Generic[_Model]):
+    """What every asynchronous service has, whatever its task. Use it in an `async with`, or close it."""
 
     def __init__(
         self,
-        classifier: Classifier,
+        classifier: _Model,
         *,
         max_requests: int = 1_024,
         max_tokens: int = 65_536,
@@ -62,8 +60,77 @@ class AsyncClassifier:
         limits = QueueLimits(
             max_requests=max_requests, max_tokens=max_tokens, max_callers=max_callers, max_delay=max_delay_ms / 1_000
         )
+        self._classifier = classifier
         self._service = Service(classifier, limits, when_full)
         self._tokenizing = ThreadPoolExecutor(self._service.workers, "onnxpress-tokenizing")
+
+    def metrics(self) -> ServiceMetrics:
+        """What was done so far, and what waits."""
+        return self._service.metrics()
+
+    async def close(self, timeout: float | None = None) -> None:
+        """Take nothing more, answer what waits for at most `timeout` seconds, and fail the rest with ClosedError.
+
+        A run that is under way then is waited for.
+        """
+        closing = ThreadPoolExecutor(1, "onnxpress-closing")
+        try:
+            await asyncio.get_running_loop().run_in_executor(closing, self._service.close, timeout)
+        finally:
+            closing.shutdown(wait=False)
+            self._tokenizing.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _asked(self, texts: Sequence[Text], timeout: float | None, encode: Encode | None = None) -> list[Request]:
+        """Requests for `texts`, each answered; `encode` as in `Service.queue`.
+
+        Raises as `AsyncClassifier.classify` does.
+        """
+        try:
+            requests = self._service.enter(len(texts), timeout)
+            try:
+                async with asyncio.timeout(requests[0].remaining() if requests else None):
+                    await self._answered(requests, texts, encode)
+                    return requests
+            finally:
+                for request in requests:
+                    request.future.cancel()
+        except TimeoutError:
+            assert timeout is not None
+            raise DeadlineExceededError(timeout) from None
+        except ClosedError:
+            native.hold_daemon()
+            raise
+
+    async def _answered(self, requests: Sequence[Request], texts: Sequence[Text], encode: Encode | None) -> None:
+        """Tokenize `texts`, here or in another thread, and wait for their logits."""
+        if sum(map(_characters, texts)) <= _INLINE_CHARACTERS:
+            self._service.queue(requests, texts, encode)
+        else:
+            try:
+                tokenizing = self._tokenizing.submit(self._service.queue, requests, texts, encode)
+            except RuntimeError:  # its threads end with the service, and with the program's main thread
+                raise ClosedError("service") from None
+            await asyncio.wrap_future(tokenizing)
+        await asyncio.gather(*(asyncio.wrap_future(request.future) for request in requests))
+
+
+class AsyncClassifier(AsyncService[Classifier]):
+    """Answers concurrent requests, in batches of what waits while a run is in flight.
+
+    async with onnxpress.AsyncClassifier(classifier) as service:
+        prediction = await service.classify("great film")
+
+    Use it in an `async with`, or close it. The classifier is not closed with it, and may serve others at once. It takes
+    no thread of the event loop's executor, whose other work might keep an answer waiting.
+    """
 
     # As in `Classifier`: a str is a Sequence[str] to a type checker; at run time the first two overloads win.
     @overload
@@ -97,7 +164,8 @@ class AsyncClassifier:
             ClosedError: The service is closed, or was before it came to this request.
         """
         require_top_k(top_k)
-        found = self._service.predictions(await self.logits(texts, timeout=timeout), top_k)
+        classifier = self._classifier
+        found = predicted(classifier.scores(await self.logits(texts, timeout=timeout)), classifier.labels, top_k)
         return found[0] if is_lone(texts) else found
 
     @overload
@@ -115,65 +183,79 @@ class AsyncClassifier:
         Raises:
             ConfigError: The model is a regression, which has no labels to accept.
         """
-        self._service.require_accepting()
-        found = self._service.accepted(await self.logits(texts, timeout=timeout))
+        self._classifier.require_accepting()
+        found = self._classifier.accept(self._classifier.scores(await self.logits(texts, timeout=timeout)))
         return found[0] if is_lone(texts) else found
+
+    @overload
+    async def zero_shot(
+        self,
+        texts: str | Mapping[str, str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> ZeroShot: ...  # type: ignore[overload-overlap]
+    @overload
+    async def zero_shot(
+        self,
+        texts: Sequence[str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> list[ZeroShot]: ...
+
+    async def zero_shot(
+        self,
+        texts: str | Mapping[str, str] | Sequence[str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> ZeroShot | list[ZeroShot]:
+        """The labels that fit a text, or each of several, as `Classifier.zero_shot` has them.
+
+        Each pair of a text and a label is a request. Raises as `classify` does.
+
+        Raises:
+            ConfigError: The model is not made for it, or the labels or the template cannot be used; or a first stage
+                answers.
+        """
+        classifier = self._classifier
+        self._service.require_comparable()
+        hypotheses = classifier.hypotheses(labels, template, multi_label=multi_label)
+        several = premises(texts)
+        try:
+            requests = await self._asked(pairs(several, hypotheses), timeout, classifier.cutting_first().encode)
+        except TextError as error:
+            raise text_of(error, hypotheses) from error.__cause__
+        found = answers(several, stacked(requests, len(classifier.labels)), hypotheses)
+        return found[0] if is_lone(texts) else found
+
+    async def rank(
+        self, query: str, documents: Sequence[str], *, top_k: int | None = None, timeout: float | None = None
+    ) -> list[Ranked]:
+        """`documents` by how well they fit `query`, best first, as `Classifier.rank` has them.
+
+        Raises as `classify` does.
+
+        Raises:
+            ConfigError: The model has several labels, `top_k` is below 1, or a first stage answers.
+        """
+        classifier = self._classifier
+        classifier.require_ranking(top_k)
+        self._service.require_comparable()
+        requests = await self._asked(query_pairs(query, documents), timeout)
+        return ranked(documents, classifier.scores(stacked(requests, len(classifier.labels))), top_k)
 
     async def logits(self, texts: LoneText | Sequence[Text], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Raw scores, float32 [texts, labels], of a text (one row), a pair, or several. Raises as `classify` does."""
-        several = as_several(texts)
-        try:
-            requests = self._service.enter(len(several), timeout)
-            try:
-                async with asyncio.timeout(requests[0].remaining() if requests else None):
-                    return await self._answers(requests, several)
-            finally:
-                for request in requests:
-                    request.future.cancel()
-        except TimeoutError:
-            assert timeout is not None
-            raise DeadlineExceededError(timeout) from None
-        except ClosedError:
-            native.hold_daemon()
-            raise
-
-    def metrics(self) -> ServiceMetrics:
-        """What was done so far, and what waits."""
-        return self._service.metrics()
-
-    async def close(self, timeout: float | None = None) -> None:
-        """Take nothing more, answer what waits for at most `timeout` seconds, and fail the rest with ClosedError.
-
-        A run that is under way then is waited for.
-        """
-        closing = ThreadPoolExecutor(1, "onnxpress-closing")
-        try:
-            await asyncio.get_running_loop().run_in_executor(closing, self._service.close, timeout)
-        finally:
-            closing.shutdown(wait=False)
-            self._tokenizing.shutdown(wait=False)
-
-    async def __aenter__(self) -> AsyncClassifier:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def _answers(self, requests: Sequence[Request], texts: Sequence[Text]) -> NDArray[np.float32]:
-        """Tokenize `texts`, here or in another thread, and wait for their logits."""
-        if sum(map(_characters, texts)) <= _INLINE_CHARACTERS:
-            self._service.queue(requests, texts)
-        else:
-            try:
-                tokenizing = self._tokenizing.submit(self._service.queue, requests, texts)
-            except RuntimeError:  # its threads end with the service, and with the program's main thread
-                raise ClosedError("service") from None
-            await asyncio.wrap_future(tokenizing)
-        return self._service.stacked(
-            await asyncio.gather(*(asyncio.wrap_future(request.future) for request in requests))
-        )
+        requests = await self._asked(as_several(texts), timeout)
+        return stacked(requests, len(self._classifier.labels))
 
 
 def _characters(text: object) -> int:

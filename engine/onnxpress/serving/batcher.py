@@ -40,10 +40,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.classifier import Classifier
 from onnxpress.encoder import TokenRows
 from onnxpress.ending import native
 from onnxpress.errors import ClosedError, DeadlineExceededError, OverloadedError, RunError
+from onnxpress.model import Model
 from onnxpress.runner import Company
 from onnxpress.serving.answers import AnswerRecorder
 from onnxpress.serving.metrics import Recorder, ServiceMetrics
@@ -58,10 +58,10 @@ class Batcher:
     Every request's future is resolved exactly once, whatever happens.
     """
 
-    def __init__(self, classifier: Classifier, limits: QueueLimits) -> None:
-        self._classifier = classifier
+    def __init__(self, model: Model, limits: QueueLimits) -> None:
+        self._model = model
         self._limits = limits
-        self._recorder = Recorder(AnswerRecorder(classifier.labels, classifier.stages, classifier.decision))
+        self._recorder = Recorder(AnswerRecorder(model.labels, model.stages, model.task))
         self._changed = threading.Condition()
         self._coming: dict[Request, None] = {}
         self._outside: OrderedDict[Request, None] = OrderedDict()
@@ -72,7 +72,7 @@ class Batcher:
         self._closed = False
         self._threads = [
             threading.Thread(target=self._serve, name=f"onnxpress-serving-{number}", daemon=True)
-            for number in range(classifier.workers)
+            for number in range(model.workers)
         ]
         for thread in self._threads:
             thread.start()
@@ -184,7 +184,7 @@ class Batcher:
     def _admit(self, request: Request) -> None:
         assert request.rows is not None
         lengths = request.rows.lengths
-        request.shape = self._classifier.shape_of(int(lengths[0])) if len(lengths) == 1 else 0
+        request.shape = self._model.shape_of(int(lengths[0])) if len(lengths) == 1 else 0
         request.place, request.number = Place.QUEUED, self._number
         self._number += 1
         self._tokens += request.tokens
@@ -251,8 +251,8 @@ class Batcher:
     def _answer(self, batch: Sequence[Request]) -> None:
         """Run `batch`, whose futures are running, and end these."""
         try:
-            answered = self._classifier.answer(_joined(batch))
-            logits = list(answered.logits)
+            answered = self._model.answer(_joined(batch))
+            logits = answered.each()
             if len(logits) != len(batch):
                 raise RuntimeError(f"a run of {len(batch)} texts gave {len(logits)} answers")
         except RunError as error:
@@ -313,7 +313,7 @@ class Batcher:
     def _wait_for_company(self, oldest: Request) -> float:
         """Seconds that its batch may wait for more; 0 where it is full, or a batch's tokens wait."""
         delay = oldest.came + self._limits.max_delay - monotonic()
-        if delay <= 0 or self._closed or not oldest.shape or self._tokens >= self._classifier.max_tokens:
+        if delay <= 0 or self._closed or not oldest.shape or self._tokens >= self._model.max_tokens:
             return 0.0
         company = self._company(oldest)
         waiting = sum(len(self._shapes[width]) for width in company.widths)
@@ -321,7 +321,7 @@ class Batcher:
 
     def _company(self, oldest: Request) -> Company:
         waiting = {shape: len(alike) for shape, alike in self._shapes.items() if shape}
-        return self._classifier.company(waiting, oldest.shape)
+        return self._model.company(waiting, oldest.shape)
 
     def _pick(self, oldest: Request) -> tuple[list[Request], list[Request]]:
         """Take the requests that make a batch with `oldest`, and those on the way whose time is over."""
@@ -349,4 +349,5 @@ def _joined(batch: Sequence[Request]) -> TokenRows:
         list(chain.from_iterable(row.encodings for row in rows)),
         np.concatenate([row.lengths for row in rows]),
         cut=np.array(is_cut) if any(is_cut) else None,
+        texts=list(chain.from_iterable(row.texts for row in rows)),
     )

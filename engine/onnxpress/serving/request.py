@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from onnxpress.encoder import TokenRows
 from onnxpress.errors import ConfigError
 
-__all__ = ["Place", "QueueLimits", "Request"]
+__all__ = ["Place", "QueueLimits", "Request", "stacked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ class Request:
 
     Attributes:
         timeout: Seconds until nobody waits for it any more, from when it came; infinite without a limit.
-        future: Its logits, float32 [labels].
+        future: Its logits, float32 [labels], or [vectors, labels] where a text may have several.
         came: When, in `time.monotonic` seconds.
         rows: The text's tokens, once there: one row, or one for each window.
         shape: What requests of one batch share; 0 for several windows, which run alone.
@@ -75,6 +76,11 @@ class Request:
     place: Place = Place.GONE
 
     @property
+    def logits(self) -> NDArray[np.float32]:
+        """What it was answered, once it was."""
+        return self.future.result()
+
+    @property
     def tokens(self) -> int:
         """Of all its rows."""
         return 0 if self.rows is None else int(self.rows.lengths.sum())
@@ -87,3 +93,9 @@ class Request:
         """Seconds that are left of its time, 0 at least; None without a limit."""
         left = self.came + self.timeout - monotonic()
         return None if left > threading.TIMEOUT_MAX else max(0.0, left)
+
+
+def stacked(requests: Sequence[Request], outputs: int) -> NDArray[np.float32]:
+    """Logits of texts that have one vector of `outputs` each, or of none: float32 [texts, outputs]."""
+    rows = [request.logits for request in requests]
+    return np.stack(rows) if rows else np.empty((0, outputs), dtype=np.float32)

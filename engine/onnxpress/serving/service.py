@@ -1,24 +1,24 @@
-"""What the asynchronous and the threaded service share: texts to requests, logits to predictions."""
+"""What the asynchronous and the threaded service share, whatever the task: texts to requests."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
-from onnxpress.classifier import Classifier
+from onnxpress.encoder import TokenRows
 from onnxpress.errors import ConfigError, ForkedError, TextError
-from onnxpress.predictions import Prediction, best_labels, top_labels
+from onnxpress.model import Model
 from onnxpress.serving.batcher import Batcher
 from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.request import QueueLimits, Request
 from onnxpress.texts import Text
 
-__all__ = ["Service", "WhenFull"]
+__all__ = ["Encode", "Service", "WhenFull"]
+
+Encode = Callable[[Sequence[Text]], TokenRows]
+"""Makes tokens of texts, as `Model.encode` does."""
 
 WhenFull = Literal["raise", "wait"]
 
@@ -26,16 +26,16 @@ _LONGEST_CLOSE: Final = 1e9  # seconds
 
 
 class Service:
-    """A queue before a classifier. It does not close the classifier."""
+    """A queue before a model, which it does not close."""
 
-    def __init__(self, classifier: Classifier, limits: QueueLimits, when_full: WhenFull) -> None:
+    def __init__(self, model: Model, limits: QueueLimits, when_full: WhenFull) -> None:
         """Raises ConfigError when `when_full` is neither "raise" nor "wait"."""
         if when_full not in get_args(WhenFull):
             raise ConfigError(f"when_full must be {' or '.join(get_args(WhenFull))}, got {when_full!r}")
-        self._classifier = classifier
+        self._model = model
         self._wait = when_full == "wait"
         self._process = os.getpid()
-        self._batcher = Batcher(classifier.mixed(), limits)
+        self._batcher = Batcher(model.mixed(), limits)
 
     def enter(self, texts: int, timeout: float | None) -> list[Request]:
         """Places for so many texts. Their time runs from now. Each must be `queue`d, or its future cancelled.
@@ -54,8 +54,10 @@ class Service:
         self._batcher.enter(requests, wait=self._wait)
         return requests
 
-    def queue(self, requests: Sequence[Request], texts: Sequence[Text]) -> None:
+    def queue(self, requests: Sequence[Request], texts: Sequence[Text], encode: Encode | None = None) -> None:
         """Tokenize `texts`, one for each of `requests`, which entered, and queue these.
+
+        `encode` makes tokens of a list of them; None for the model's own.
 
         Raises:
             TextError: A text cannot be classified; none is.
@@ -66,7 +68,7 @@ class Service:
                 if request.future.done():  # nobody waits for it any more
                     continue
                 try:
-                    request.rows = self._classifier.encode([text])
+                    request.rows = (encode or self._model.encode)([text])
                 except TextError as error:
                     raise error.moved(index) from None
         except BaseException as error:
@@ -74,22 +76,10 @@ class Service:
             raise
         self._batcher.put(requests, wait=self._wait)
 
-    def predictions(self, logits: NDArray[np.float32], top_k: int | None) -> list[Prediction] | list[list[Prediction]]:
-        """The best label of each row, or the `top_k` best, of float32 [texts, labels]."""
-        scores, labels = self._classifier.scores(logits), self._classifier.labels
-        return best_labels(scores, labels) if top_k is None else top_labels(scores, labels, top_k)
-
-    def require_accepting(self) -> None:
-        """Raise ConfigError where the model is a regression."""
-        self._classifier.require_accepting()
-
-    def accepted(self, logits: NDArray[np.float32]) -> list[list[Prediction]]:
-        """The labels of each row that reach their thresholds, of float32 [texts, labels]."""
-        return self._classifier.accept(self._classifier.scores(logits))
-
-    def stacked(self, rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Logits of several texts, or of none: float32 [texts, labels]."""
-        return np.stack(rows) if rows else np.empty((0, len(self._classifier.labels)), dtype=np.float32)
+    def require_comparable(self) -> None:
+        """Raise ConfigError where a first stage answers: what it says cannot be held against the model's own scores."""
+        if "first" in self._model.stages:
+            raise ConfigError("scores of a first stage cannot be compared. Load the artifact with first_stage=False.")
 
     def metrics(self) -> ServiceMetrics:
         """The state now."""
@@ -98,7 +88,7 @@ class Service:
     @property
     def workers(self) -> int:
         """Batches that run at once."""
-        return self._classifier.workers
+        return self._model.workers
 
     def close(self, timeout: float | None) -> None:
         """Answer what waits for at most `timeout` seconds, fail the rest, and stop.

@@ -1,37 +1,38 @@
-"""A classifier for many threads that each have a text, or some."""
+"""A model for many threads that each have a text, or some."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import overload
+from typing import Generic, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.classifier import Classifier
 from onnxpress.ending import native
-from onnxpress.errors import ClosedError, DeadlineExceededError
-from onnxpress.predictions import Prediction, require_top_k
+from onnxpress.errors import ClosedError, DeadlineExceededError, TextError
+from onnxpress.model import Model
+from onnxpress.predictions import Prediction, predicted, require_top_k
 from onnxpress.serving.metrics import ServiceMetrics
-from onnxpress.serving.request import QueueLimits
-from onnxpress.serving.service import Service, WhenFull
+from onnxpress.serving.request import QueueLimits, Request, stacked
+from onnxpress.serving.service import Encode, Service, WhenFull
+from onnxpress.tasks.ranking import Ranked, query_pairs, ranked
+from onnxpress.tasks.zero_shot import TEMPLATE, ZeroShot, answers, pairs, premises, text_of
 from onnxpress.texts import LoneText, Text, as_several, as_text, is_lone
 
-__all__ = ["ThreadedClassifier"]
+__all__ = ["ThreadedClassifier", "ThreadedService"]
+
+_Model = TypeVar("_Model", bound=Model)
 
 
-class ThreadedClassifier:
-    """`AsyncClassifier` for callers that are threads.
-
-    with onnxpress.ThreadedClassifier(classifier) as service:
-        prediction = service.classify("great film")
-    """
+class ThreadedService(Generic[_Model]):
+    """What every service for threads has, whatever its task. Use it in a `with`, or close it."""
 
     def __init__(
         self,
-        classifier: Classifier,
+        classifier: _Model,
         *,
         max_requests: int = 1_024,
         max_tokens: int = 65_536,
@@ -39,67 +40,17 @@ class ThreadedClassifier:
         max_delay_ms: float = 0.0,
         when_full: WhenFull = "raise",
     ) -> None:
-        """Start serving; arguments and errors are those of `AsyncClassifier`."""
+        """Start serving; arguments and errors are those of `AsyncService`."""
         limits = QueueLimits(
             max_requests=max_requests, max_tokens=max_tokens, max_callers=max_callers, max_delay=max_delay_ms / 1_000
         )
+        self._classifier = classifier
         self._service = Service(classifier, limits, when_full)
 
-    # As in `Classifier`: a str is a Sequence[str] to a type checker; at run time the first two overloads win.
-    @overload
-    def classify(self, texts: LoneText, *, top_k: None = None, timeout: float | None = None) -> Prediction: ...  # type: ignore[overload-overlap]
-    @overload
-    def classify(self, texts: LoneText, *, top_k: int, timeout: float | None = None) -> list[Prediction]: ...  # type: ignore[overload-overlap]
-    @overload
-    def classify(
-        self, texts: Sequence[Text], *, top_k: None = None, timeout: float | None = None
-    ) -> list[Prediction]: ...
-    @overload
-    def classify(
-        self, texts: Sequence[Text], *, top_k: int, timeout: float | None = None
-    ) -> list[list[Prediction]]: ...
-
-    def classify(
-        self, texts: LoneText | Sequence[Text], *, top_k: int | None = None, timeout: float | None = None
-    ) -> Prediction | list[Prediction] | list[list[Prediction]]:
-        """Classify a text, a pair, or several; arguments and errors are those of `AsyncClassifier.classify`."""
-        require_top_k(top_k)
-        found = self._service.predictions(self.logits(texts, timeout=timeout), top_k)
-        return found[0] if is_lone(texts) else found
-
-    @overload
-    def accepted(self, texts: LoneText, *, timeout: float | None = None) -> list[Prediction]: ...  # type: ignore[overload-overlap]
-    @overload
-    def accepted(self, texts: Sequence[Text], *, timeout: float | None = None) -> list[list[Prediction]]: ...
-
-    def accepted(
-        self, texts: LoneText | Sequence[Text], *, timeout: float | None = None
-    ) -> list[Prediction] | list[list[Prediction]]:
-        """The labels that reach their thresholds; arguments and errors are those of `AsyncClassifier.accepted`."""
-        self._service.require_accepting()
-        found = self._service.accepted(self.logits(texts, timeout=timeout))
-        return found[0] if is_lone(texts) else found
-
-    def logits(self, texts: LoneText | Sequence[Text], *, timeout: float | None = None) -> NDArray[np.float32]:
-        """Raw scores, float32 [texts, labels]; arguments and errors are those of `AsyncClassifier.logits`."""
-        several = as_several(texts)
-        try:
-            requests = self._service.enter(len(several), timeout)
-            try:
-                self._service.queue(requests, several)
-                return self._service.stacked([request.future.result(request.remaining()) for request in requests])
-            finally:
-                for request in requests:
-                    request.future.cancel()
-        except TimeoutError:
-            assert timeout is not None
-            raise DeadlineExceededError(timeout) from None
-        except ClosedError:
-            native.hold_daemon()
-            raise
-
     def submit(self, text: LoneText, *, timeout: float | None = None) -> Future[NDArray[np.float32]]:
-        """Queue one text, or a pair; its logits, float32 [labels], come by the future, which may be cancelled.
+        """Queue one text, or a pair; its logits come by the future, which may be cancelled.
+
+        They are float32 [labels], or [tokens, labels] where tokens are classified.
 
         Raises:
             TextError: The text cannot be classified.
@@ -122,10 +73,129 @@ class ThreadedClassifier:
         """
         self._service.close(timeout)
 
-    def __enter__(self) -> ThreadedClassifier:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _asked(self, texts: Sequence[Text], timeout: float | None, encode: Encode | None = None) -> list[Request]:
+        """Requests for `texts`, each answered. Raises as `AsyncClassifier.classify` does."""
+        try:
+            requests = self._service.enter(len(texts), timeout)
+            try:
+                self._service.queue(requests, texts, encode)
+                for request in requests:
+                    request.future.result(request.remaining())
+                return requests
+            finally:
+                for request in requests:
+                    request.future.cancel()
+        except TimeoutError:
+            assert timeout is not None
+            raise DeadlineExceededError(timeout) from None
+        except ClosedError:
+            native.hold_daemon()
+            raise
+
+
+class ThreadedClassifier(ThreadedService[Classifier]):
+    """`AsyncClassifier` for callers that are threads.
+
+    with onnxpress.ThreadedClassifier(classifier) as service:
+        prediction = service.classify("great film")
+    """
+
+    # As in `Classifier`: a str is a Sequence[str] to a type checker; at run time the first two overloads win.
+    @overload
+    def classify(self, texts: LoneText, *, top_k: None = None, timeout: float | None = None) -> Prediction: ...  # type: ignore[overload-overlap]
+    @overload
+    def classify(self, texts: LoneText, *, top_k: int, timeout: float | None = None) -> list[Prediction]: ...  # type: ignore[overload-overlap]
+    @overload
+    def classify(
+        self, texts: Sequence[Text], *, top_k: None = None, timeout: float | None = None
+    ) -> list[Prediction]: ...
+    @overload
+    def classify(
+        self, texts: Sequence[Text], *, top_k: int, timeout: float | None = None
+    ) -> list[list[Prediction]]: ...
+
+    def classify(
+        self, texts: LoneText | Sequence[Text], *, top_k: int | None = None, timeout: float | None = None
+    ) -> Prediction | list[Prediction] | list[list[Prediction]]:
+        """Classify a text, a pair, or several; arguments and errors are those of `AsyncClassifier.classify`."""
+        require_top_k(top_k)
+        classifier = self._classifier
+        found = predicted(classifier.scores(self.logits(texts, timeout=timeout)), classifier.labels, top_k)
+        return found[0] if is_lone(texts) else found
+
+    @overload
+    def accepted(self, texts: LoneText, *, timeout: float | None = None) -> list[Prediction]: ...  # type: ignore[overload-overlap]
+    @overload
+    def accepted(self, texts: Sequence[Text], *, timeout: float | None = None) -> list[list[Prediction]]: ...
+
+    def accepted(
+        self, texts: LoneText | Sequence[Text], *, timeout: float | None = None
+    ) -> list[Prediction] | list[list[Prediction]]:
+        """The labels that reach their thresholds; arguments and errors are those of `AsyncClassifier.accepted`."""
+        self._classifier.require_accepting()
+        found = self._classifier.accept(self._classifier.scores(self.logits(texts, timeout=timeout)))
+        return found[0] if is_lone(texts) else found
+
+    @overload
+    def zero_shot(
+        self,
+        texts: str | Mapping[str, str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> ZeroShot: ...  # type: ignore[overload-overlap]
+    @overload
+    def zero_shot(
+        self,
+        texts: Sequence[str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> list[ZeroShot]: ...
+
+    def zero_shot(
+        self,
+        texts: str | Mapping[str, str] | Sequence[str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> ZeroShot | list[ZeroShot]:
+        """The labels that fit; arguments and errors are those of `AsyncClassifier.zero_shot`."""
+        classifier = self._classifier
+        self._service.require_comparable()
+        hypotheses = classifier.hypotheses(labels, template, multi_label=multi_label)
+        several = premises(texts)
+        try:
+            requests = self._asked(pairs(several, hypotheses), timeout, classifier.cutting_first().encode)
+        except TextError as error:
+            raise text_of(error, hypotheses) from error.__cause__
+        found = answers(several, stacked(requests, len(classifier.labels)), hypotheses)
+        return found[0] if is_lone(texts) else found
+
+    def rank(
+        self, query: str, documents: Sequence[str], *, top_k: int | None = None, timeout: float | None = None
+    ) -> list[Ranked]:
+        """`documents`, best first; arguments and errors are those of `AsyncClassifier.rank`."""
+        classifier = self._classifier
+        classifier.require_ranking(top_k)
+        self._service.require_comparable()
+        requests = self._asked(query_pairs(query, documents), timeout)
+        return ranked(documents, classifier.scores(stacked(requests, len(classifier.labels))), top_k)
+
+    def logits(self, texts: LoneText | Sequence[Text], *, timeout: float | None = None) -> NDArray[np.float32]:
+        """Raw scores, float32 [texts, labels]; arguments and errors are those of `AsyncClassifier.logits`."""
+        return stacked(self._asked(as_several(texts), timeout), len(self._classifier.labels))

@@ -10,63 +10,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.answered import Answered
-from onnxpress.fidelity import Decision
-from onnxpress.predictions import activate
+from onnxpress.tasks.task import Task
 from onnxpress.watching.bounds import LENGTHS, MARGINS, UNKNOWN_SHARES, score_bounds
 from onnxpress.watching.counts import Bins, Counts, summed
 
 if TYPE_CHECKING:
-    from onnxpress.classifier import Classifier
+    from onnxpress.model import Model
 
-__all__ = ["Observer", "Seen", "observer_of", "see"]
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What is looked at of answers.
-
-    Attributes:
-        best: Number of each text's best label, intp [texts]; None for a regression.
-        scores: The best label's score, float64 [1, texts]; of a regression, its values, float64 [outputs, texts].
-        margins: How far each text is from another answer, float64 [texts]; None for a regression.
-    """
-
-    best: NDArray[np.intp] | None
-    scores: NDArray[np.float64]
-    margins: NDArray[np.float64] | None
-
-
-def see(logits: NDArray[np.float32], decision: Decision) -> Seen:
-    """What is looked at of `logits`, float32 [texts, labels]."""
-    if decision.activation == "identity":
-        return Seen(None, logits.T.astype(np.float64), None)
-    scores = activate(logits, decision.activation)
-    best = scores.argmax(axis=-1)
-    return Seen(best, scores[np.arange(len(scores)), best][None].astype(np.float64), decision.margins(logits))
+__all__ = ["Observer", "observer_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observer:
-    """What must be known of a classifier to count its answers.
+    """What must be known of a model to count its answers.
 
     Attributes:
-        decision: What makes an answer of its logits.
+        task: What they are.
         stages: Its stages' names.
         unknown_token: What its tokenizer writes for what it does not know; None where it knows everything.
     """
 
-    decision: Decision
+    task: Task
     stages: tuple[str, ...]
     unknown_token: int | None
 
     def counts(self, parts: Sequence[Answered]) -> Counts:
         """The counts of all `parts` together."""
-        return summed(self._counts(part) for part in parts if len(part.logits))
+        return summed(self._counts(part) for part in parts if len(part))
 
     def _counts(self, answered: Answered) -> Counts:
-        seen, tokens = see(answered.logits, self.decision), answered.tokens()
+        seen, tokens = self.task.seen([answered]), answered.tokens()
         unknown = None if self.unknown_token is None else answered.unknown(self.unknown_token)
-        bounds = score_bounds(self.decision.activation)
+        bounds = score_bounds(self.task.decision.activation)
         return Counts(
             texts=len(tokens),
             labels={} if seen.best is None else _tallied(seen.best),
@@ -84,9 +59,9 @@ class Observer:
         )
 
 
-def observer_of(classifier: Classifier) -> Observer:
-    """What counts the answers of `classifier`."""
-    return Observer(decision=classifier.decision, stages=classifier.stages, unknown_token=classifier.unknown_token)
+def observer_of(model: Model) -> Observer:
+    """What counts the answers of `model`."""
+    return Observer(task=model.task, stages=model.stages, unknown_token=model.unknown_token)
 
 
 def _binned(values: NDArray[np.generic], bounds: Sequence[float]) -> Bins:

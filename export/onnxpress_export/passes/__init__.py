@@ -21,7 +21,7 @@ from onnxpress_export.passes.pack_tokens import pack_tokens
 from onnxpress_export.passes.prune_to_classified_token import prune_to_classified_token
 from onnxpress_export.passes.use_onnx_attention import use_onnx_attention
 
-__all__ = ["COMMON", "CPU", "PACKED", "PORTABLE", "Passes", "apply_passes"]
+__all__ = ["COMMON", "CPU", "EVERY_TOKEN", "PACKED", "PORTABLE", "Passes", "apply_passes"]
 
 Passes = Mapping[str, Callable[[ir.Model], int]]
 
@@ -32,7 +32,12 @@ COMMON: Final[Passes] = MappingProxyType(
         "prune_to_classified_token": prune_to_classified_token,
     }
 )
-"""For every graph."""
+"""For every graph of a classifier of texts."""
+
+EVERY_TOKEN: Final[Passes] = MappingProxyType(
+    {name: rewrite for name, rewrite in COMMON.items() if name != "prune_to_classified_token"}
+)
+"""For every graph that answers each of its tokens."""
 
 PORTABLE: Final[Passes] = MappingProxyType(
     {

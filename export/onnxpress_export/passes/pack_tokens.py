@@ -40,8 +40,11 @@ def pack_tokens(model: ir.Model) -> int:
     if mask is None or not attentions or "packed_positions" in {node.name for node in graph}:
         return 0
     packing = _Packing(mask, _content(graph))
+    outputs = [value for value in graph.outputs if packing.is_of_tokens(value)]
     for node in list(graph):
         packing.rewrite(node)
+    for value in outputs:
+        packing.give_flat(value)
     graph.sort()
     return sum(packing.packs(value) for value in attentions)
 
@@ -76,6 +79,20 @@ class _Packing:
         """Whether `value`, or what a Reshape alone makes of it, is packed for its readers."""
         reshaped = [use.node.outputs[0] for use in value.uses() if is_op(use.node, "Reshape")]
         return any(form in self._twins for form in (value, *reshaped))
+
+    def is_of_tokens(self, value: ir.Value) -> bool:
+        """Whether `value` has features for each token, laid out."""
+        return self._is_laid_out(value)
+
+    def give_flat(self, output: ir.Value) -> None:
+        """Let the graph give `output`, which is of tokens, without padding: [tokens, features]."""
+        name = output.name
+        packed = output if output in self._packed else self._twin(output)
+        flat = add_node("Squeeze", [packed, self._integers("rows", [0])], f"{name}_packed_rows")
+        flat.type, flat.shape = output.type, ir.Shape([None, _size(output)])
+        output.name, flat.name = f"{name}_of_tokens", name
+        outputs = self._graph.outputs
+        outputs[list(outputs).index(output)] = flat
 
     def rewrite(self, node: ir.Node) -> None:
         """Let `node` take packed tokens where it can and should, else laid out ones."""

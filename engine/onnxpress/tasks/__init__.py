@@ -1,0 +1,1 @@
+"""What an answer is: a module a task."""
