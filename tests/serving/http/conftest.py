@@ -14,7 +14,6 @@ import pytest
 import onnxpress
 from onnxpress.serving.http import server as served
 from onnxpress.serving.http.limits import Limits
-from tests.conftest import MakeCheckpoint
 from tests.serving.conftest import Gate
 
 SECONDS = 30.0
@@ -110,13 +109,3 @@ def server(artifact: Path) -> Iterator[Loopback]:
     """One with the limits of its defaults, which tests share that hold no run of it."""
     with serving({"reviews": artifact}, Limits(), None, 20) as loopback:
         yield loopback
-
-
-@pytest.fixture(scope="session")
-def ranker(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An artifact of one label."""
-    from onnxpress_export import export
-
-    directory = tmp_path_factory.mktemp("ranker") / "ranker"
-    export(make_checkpoint(labels=("relevance",), problem_type="regression"), directory)
-    return directory
