@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tokenizers import Tokenizer, normalizers
 from tokenizers.implementations import BertWordPieceTokenizer, ByteLevelBPETokenizer
@@ -75,7 +75,7 @@ def _completed(backend: Tokenizer, files: Mapping[str, str]) -> list[Tokenizer]:
         return []
     from sentencepiece import sentencepiece_model_pb2
 
-    model = sentencepiece_model_pb2.ModelProto()
+    model: Any = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]  # made at run time
     model.ParseFromString(Path(path).read_bytes())
     table = model.normalizer_spec.precompiled_charsmap
     first = [normalizers.Precompiled(table)] if table else []
