@@ -92,7 +92,7 @@ def test_another_template_is_another_job(rows: Rows) -> None:
         ({"pair_column": "other"}, "leave pair_column out"),
         ({"template": "no"}, "has no {}"),
         ({"columns": ["accepted"]}, "accepts one label"),
-        ({"zero_shot_labels": ["good " * 200]}, "tokens too many"),
+        ({"zero_shot_labels": ["good " * 200]}, "leave a text no token of the 140"),
     ],
 )
 def test_what_cannot_be_asked(rows: Rows, options: dict[str, Any], words: str) -> None:

@@ -164,10 +164,10 @@ def ask(texts: Sequence[str], hypotheses: Hypotheses, classifier: Classifier) ->
 def require_room(hypotheses: Hypotheses, encoder: Encoder) -> None:
     """Raise ConfigError where a hypothesis is so long that no token of a text would fit beside it."""
     for label, sentence in zip(hypotheses.labels, hypotheses.sentences, strict=True):
-        if (room := encoder.room_beside(sentence)) < 1:
+        if encoder.room_beside(sentence) < 1:
             raise ConfigError(
-                f"the hypothesis of {label[:100]!r} has {1 - room} tokens too many: no token of a text fits beside it. "
-                "Shorten the label or the template."
+                f"the label {label[:60]!r} and the template leave a text no token of the {encoder.max_length:,} that the "
+                "model takes. Shorten them."
             )
 
 
