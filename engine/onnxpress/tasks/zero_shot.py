@@ -166,8 +166,8 @@ def require_room(hypotheses: Hypotheses, encoder: Encoder) -> None:
     for label, sentence in zip(hypotheses.labels, hypotheses.sentences, strict=True):
         if encoder.room_beside(sentence) < 1:
             raise ConfigError(
-                f"the label {label[:60]!r} and the template leave a text no token of the {encoder.max_length:,} that the "
-                "model takes. Shorten them."
+                f"the label {label[:60]!r} and the template leave a text no token of the {encoder.max_length:,} that "
+                "the model takes. Shorten them."
             )
 
 
