@@ -13,7 +13,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    PreTrainedTokenizerFast,
+)
 
 from onnxpress_export import ExportReport, export
 
@@ -25,6 +30,7 @@ WORDS = tuple(
     "way well who why with wit work worst you".split()
 )
 MAX_LENGTH = 140
+TOKEN_LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 
 MakeCheckpoint = Callable[..., Path]
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -99,6 +105,22 @@ def artifact(report: ExportReport, tmp_path_factory: pytest.TempPathFactory) -> 
     """The artifact of `checkpoint`; tests that change one change a copy."""
     assert report.manifest.labels
     return tmp_path_factory.getbasetemp() / "artifact"
+
+
+@pytest.fixture(scope="session")
+def token_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a seeded two-layer BERT that labels tokens."""
+    directory = tmp_path_factory.mktemp("tagger")
+    tokenizer = make_tokenizer()
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=MAX_LENGTH, id2label=dict(enumerate(TOKEN_LABELS)),
+        label2id={label: index for index, label in enumerate(TOKEN_LABELS)},
+    )  # fmt: skip
+    randomize(BertForTokenClassification(config)).save_pretrained(directory / "checkpoint")
+    tokenizer.save_pretrained(directory / "checkpoint")
+    export(directory / "checkpoint", directory / "artifact")
+    return directory / "artifact"
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,11 @@ def test_the_serving_example_runs(artifact: Path, tmp_path: Path) -> None:
     assert first.count("itive") + first.count("ative") == 2 and second == "2"
 
 
+def test_the_example_of_tokens_runs(token_artifact: Path, tmp_path: Path) -> None:
+    redacted, last = run_example((ROOT / "docs/tokens.md").read_text(), token_artifact, tmp_path).splitlines()
+    assert redacted and last.startswith("2 (") and last.endswith(", 5)")
+
+
 def test_the_explaining_example_runs(artifact: Path, tmp_path: Path) -> None:
     first, *words = run_example((ROOT / "docs/explaining.md").read_text(), artifact, tmp_path).splitlines()
     assert first.split()[0] in ("negative", "positive") and len(words) == 9

@@ -36,11 +36,13 @@ from onnxpress.errors import (
     PairError,
     PrecisionUnavailableError,
     RunError,
+    TaskError,
     TextEncodingError,
     TextError,
     TextTooLongError,
     TextTypeError,
     TooManyTokensError,
+    WordsTypeError,
 )
 from onnxpress.loading import load
 from onnxpress.predictions import Prediction
@@ -63,6 +65,7 @@ __all__ = [
     "ArtifactNotFoundError",
     "ArtifactSchemaError",
     "AsyncClassifier",
+    "AsyncTokenClassifier",
     "BadRowError",
     "CheckFailedError",
     "CheckpointError",
@@ -94,15 +97,18 @@ __all__ = [
     "ScoreSummary",
     "ServiceMetrics",
     "Settings",
+    "TaskError",
     "Text",
     "TextEncodingError",
     "TextError",
     "TextTooLongError",
     "TextTypeError",
     "ThreadedClassifier",
+    "ThreadedTokenClassifier",
     "TokenClassifier",
     "TooManyTokensError",
     "Word",
+    "WordsTypeError",
     "ZeroShot",
     "__version__",
     "load",
@@ -118,12 +124,15 @@ if TYPE_CHECKING:
     from onnxpress.scoring.api import score
     from onnxpress.scoring.summary import Progress, ScoreSummary
     from onnxpress.serving.asynchronous import AsyncClassifier
+    from onnxpress.serving.tokens import AsyncTokenClassifier, ThreadedTokenClassifier
 
 _LATER = {
     "AsyncClassifier": "onnxpress.serving.asynchronous",
+    "AsyncTokenClassifier": "onnxpress.serving.tokens",
     "Explanation": "onnxpress.explaining.explanation",
     "Progress": "onnxpress.scoring.summary",
     "ScoreSummary": "onnxpress.scoring.summary",
+    "ThreadedTokenClassifier": "onnxpress.serving.tokens",
     "Word": "onnxpress.explaining.explanation",
     "score": "onnxpress.scoring.api",
 }

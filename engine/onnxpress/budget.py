@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "chance_kept",
     "chance_within",
     "clopper_pearson_upper",
-    "expected_changed",
     "texts_needed",
     "wilson_interval",
 ]
@@ -58,16 +58,19 @@ def chance_within(share: float, budget: float, texts: int) -> float:
     return _binomial_at_most(math.floor(budget * texts + 1e-9), texts, share)
 
 
-def expected_changed(margins: NDArray[np.float64], noise: NDArray[np.float64], threshold: float = 0.0) -> float:
-    """The share of texts whose answer changes, and whose own margin then still reaches `threshold`.
+def chance_kept(
+    margins: NDArray[np.float64], noise: NDArray[np.float64], threshold: float = 0.0
+) -> NDArray[np.float64]:
+    """How likely the noise that was seen turns no decision of a vector, float64 [vectors].
 
-    Every margin meets every noise, so that nothing is assumed about the shape of either. A decision is lost when
-    noise carries it across its limit; a text that lands within `threshold` of it is not counted, as it would be
-    answered again. Decisions of one text are taken as independent; for several of them a text within `threshold` of
-    any limit would be answered again, so this is no less than what changes.
+    One less their mean is the share of answers that change, where each text has one vector, and whose own margin then
+    still reaches `threshold`. Every margin meets every noise, so that nothing is assumed about the shape of either. A
+    decision is lost when noise carries it across its limit; one that lands within `threshold` of it is not counted, as
+    its text would be answered again. Decisions are taken as independent; for several of them a text within `threshold`
+    of any limit would be answered again, so this is no more than what is kept.
 
     Args:
-        margins: How far each decision of each text lies from its limit, at least 0, float64 [texts, decisions].
+        margins: How far each decision of each vector lies from its limit, at least 0, float64 [vectors, decisions].
         noise: What was seen to be added to such margins, negative where it led towards the limit, float64
             [seen, decisions].
         threshold: The margin from which an answer is kept, at least 0.
@@ -78,7 +81,7 @@ def expected_changed(margins: NDArray[np.float64], noise: NDArray[np.float64], t
     for distances, seen in zip(margins.T, np.sort(noise, axis=0).T, strict=True):
         # strictly: nothing that only reaches the limit has crossed it, and no noise changes nothing
         kept *= 1 - np.searchsorted(seen, -distances - threshold, side="left") / len(seen)
-    return float(1 - kept.mean())
+    return kept
 
 
 def _binomial_at_most(most: int, total: int, share: float) -> float:

@@ -2,10 +2,13 @@
 
     OnnxpressError
     ├── ConfigError                 a setting outside its range
+    │   └── TaskError               what is asked of an artifact of another task
     ├── MissingDependencyError      an extra that is not installed
     ├── DeviceUnavailableError      a device asked for by name that cannot run here
     ├── TextError
     │   ├── TextTypeError           neither a string nor a pair of strings
+    │   │   └── WordsTypeError      no list of strings, where a text is split into words
+    │   ├── PairError               a pair, where the tokens of one text have labels
     │   ├── TextEncodingError       a lone surrogate
     │   ├── TextTooLongError        more characters than `max_characters`
     │   ├── TooManyTokensError      more tokens than the model takes, where these must not be cut
@@ -63,11 +66,13 @@ __all__ = [
     "PairError",
     "PrecisionUnavailableError",
     "RunError",
+    "TaskError",
     "TextEncodingError",
     "TextError",
     "TextTooLongError",
     "TextTypeError",
     "TooManyTokensError",
+    "WordsTypeError",
 ]
 
 
@@ -77,6 +82,17 @@ class OnnxpressError(Exception):
 
 class ConfigError(OnnxpressError, ValueError):
     """A setting has a value outside its range."""
+
+
+class TaskError(ConfigError, AttributeError):
+    """What is asked for is of another task than the artifact's."""
+
+    def __init__(self, asked: str, task: str) -> None:
+        super().__init__(asked, task)
+        self.asked, self.task = asked, task
+
+    def __str__(self) -> str:
+        return f"{self.asked} is for labels of whole texts; this artifact is for {self.task}. Load another for it."
 
 
 class MissingDependencyError(OnnxpressError, ImportError):
@@ -154,6 +170,15 @@ class TextTypeError(TextError, TypeError):
         return (
             f"is {self.found}. Pass a list, in which a text is a str and a pair a tuple of two str. Where a text may "
             "stand alone, as in clf(text), a pair may be {'text': …, 'text_pair': …} too."
+        )
+
+
+class WordsTypeError(TextTypeError):
+    """What is passed for a text that is split into words is no list of strings."""
+
+    def _problem(self) -> str:
+        return (
+            f"is {self.found}. Pass the words of a text as a list of str, or of several texts as a list of such lists."
         )
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.budget import chance_within, clopper_pearson_upper, expected_changed, texts_needed, wilson_interval
+from onnxpress.budget import chance_kept, chance_within, clopper_pearson_upper, texts_needed, wilson_interval
 from onnxpress.errors import CheckFailedError
 from onnxpress.manifest import Activation, ChangedText, Fidelity
+from onnxpress.owners import Owners
 from onnxpress.predictions import default_thresholds
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "certainty",
     "compare_answers",
     "require_budget",
+    "told_of_tokens",
 ]
 
 _MOVED: Final = 0.1
@@ -126,13 +128,30 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The reference's logits, float32 [texts, labels], and what makes an answer of them."""
+    """The reference's answers.
+
+    Attributes:
+        logits: float32 [vectors, labels].
+        decision: What makes an answer of a vector.
+        of: The texts that the vectors are of; None where each text has one.
+    """
 
     logits: NDArray[np.float32]
     decision: Decision
+    of: Owners | None = None
+
+    @property
+    def owners(self) -> Owners:
+        """The texts that the vectors are of."""
+        return Owners.alone(len(self.logits)) if self.of is None else self.of
 
     def changed(self, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which texts `logits` answer otherwise, bool [texts]. Logits that are not finite answer nothing."""
+        owners, finite = self.owners, _finite(logits) & _finite(self.logits)
+        return owners.any_of((self.changed_vectors(logits) & owners.decides) | ~finite)
+
+    def changed_vectors(self, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which vectors of `logits` say otherwise, bool [vectors]; those that are not finite too."""
         kept = _finite(logits) & _finite(self.logits)
         found, wanted = (np.where(kept[:, None], values, np.float32(0)) for values in (logits, self.logits))
         if self.decision.activation == "identity":
@@ -143,6 +162,18 @@ class Answers:
                 changed |= found.argmax(axis=1) != wanted.argmax(axis=1)
         return np.asarray(changed | ~kept)
 
+    def margins(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """How far each text is from another answer, float64 [texts], by `logits`: see `Decision.margins`.
+
+        The smallest of its vectors that decide; 0 where any of its vectors is not finite.
+        """
+        owners, margins = self.owners, self.decision.margins(logits)
+        return owners.smallest(np.where(owners.decides | ~_finite(logits), margins, np.inf))
+
+    def again(self, logits: NDArray[np.float32], sure: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """`logits` of texts that are `sure`, bool [texts], and the reference's of others: float32 [vectors, labels]."""
+        return np.where(self.owners.spread(sure)[:, None], logits, self.logits)
+
     def noise(self, logits: NDArray[np.float32]) -> float:
         """Mean square of what `logits` change in the values that decide; very large where they are not finite."""
         if not _finite(logits).all():
@@ -150,29 +181,32 @@ class Answers:
         return float(np.square(self.deciding(logits) - self.deciding(self.logits)).mean())
 
     def expected(self, logits: NDArray[np.float32], threshold: float = 0.0) -> float:
-        """The share of answers that noise like that of `logits` changes on average, see `expected_changed`.
+        """The share of answers that noise like that of `logits` changes on average, see `chance_kept`.
 
         A steadier figure than the few that changed. Of a regression, which has no margin, it is those that changed.
         """
         if self.decision.activation == "identity" or not _finite(logits).all():
             return float(self.changed(logits).mean())
         margins = self.deciding(self.logits)
-        return expected_changed(margins, self.deciding(logits) - margins, threshold)
+        kept = chance_kept(margins, self.deciding(logits) - margins, threshold)
+        return float(1 - self.owners.product(kept).mean())
 
     def deciding(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        """How far `logits` lie on the reference's side of each decision, float64 [texts, decisions].
+        """How far `logits` lie on the reference's side of each decision, float64 [deciding vectors, decisions].
 
         Of the best label: how far the reference's best lies above every other label. Of a label with a threshold: how
         far its log-odds lie beyond it, on the side where the reference's are. Below 0 the decision is another one. A
         regression decides nothing: its values themselves.
         """
+        decides = self.owners.decides
+        logits, reference = logits[decides], self.logits[decides]
         if self.decision.activation == "identity":
             return logits.astype(np.float64)
         parts = []
         if self.decision.activation == "softmax":
-            parts.append(_above_others(logits, self.logits.argmax(axis=1))[:, None])
+            parts.append(_above_others(logits, reference.argmax(axis=1))[:, None])
         if (limits := self.decision.limits(logits.shape[1])) is not None:
-            side = np.where(self.decision.accepted(self.logits), 1.0, -1.0)
+            side = np.where(self.decision.accepted(reference), 1.0, -1.0)
             parts.append(np.clip(side * (self.decision.log_odds(logits) - limits), -_LIMITLESS, _LIMITLESS))
         return np.hstack(parts)
 
@@ -210,12 +244,13 @@ def compare_answers(
     speed: float | None,
     torch: Answers | None = None,
     name: str = "the variant",
+    told: Callable[[NDArray[np.float32], int], str] | None = None,
 ) -> Fidelity:
     """How far `logits` keep the reference's `answers` to `examples`, which came from the file `sample`.
 
     Args:
         answers: The reference's.
-        logits: float32 [texts, labels].
+        logits: float32 [vectors, labels].
         examples: The texts, with the right labels where known.
         labels: Names of the labels.
         sample: Name of the texts' file.
@@ -223,16 +258,20 @@ def compare_answers(
         speed: How many times as fast as the reference, for the record; None where it was not timed.
         torch: What torch answers to the first of the examples, where it was asked.
         name: What gave the logits, for the error.
+        told: What logits, float32 [vectors, labels], answer to a text, by its number, in words; None for the labels
+            that its one vector has.
 
     Raises:
         NotFiniteError: A logit is NaN or infinite: nothing else would be worth a figure.
     """
     if not (finite := _finite(logits)).all():
-        raise NotFiniteError(name, int((~finite).sum()), len(finite))
+        broken = answers.owners.any_of(~finite)
+        raise NotFiniteError(name, int(broken.sum()), len(broken))
     changed = answers.changed(logits)
     low, high = wilson_interval(int(changed.sum()), len(changed))
     difference = np.abs(logits - answers.logits)
     decision = answers.decision
+    tell = told or (lambda values, index: _answer(values[index], labels, decision))
     quality, before = (_quality(values, examples, labels, decision) for values in (logits, answers.logits))
     return Fidelity(
         sample=sample,
@@ -248,7 +287,7 @@ def compare_answers(
         reference_accuracy=before.accuracy,
         reference_f1=before.f1,
         reference_error=before.error,
-        torch_texts=0 if torch is None else len(torch.logits),
+        torch_texts=0 if torch is None else torch.owners.texts,
         torch_changed=0 if torch is None else int(torch.changed(logits[: len(torch.logits)]).sum()),
         largest_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
@@ -256,8 +295,8 @@ def compare_answers(
         examples=tuple(
             ChangedText(
                 text=_shown(examples[int(index)]),
-                reference=_answer(answers.logits[index], labels, decision),
-                found=_answer(logits[index], labels, decision),
+                reference=tell(answers.logits, int(index)),
+                found=tell(logits, int(index)),
             )
             for index in np.flatnonzero(changed)[:_EXAMPLES]
         ),
@@ -283,6 +322,17 @@ def certainty(fidelity: Fidelity) -> str:
     )
     needed = texts_needed(budget)
     return doubted if needed is None else f"{doubted}; {needed:,} unseen texts would do, none of them changed"
+
+
+def told_of_tokens(fidelity: Fidelity) -> str:
+    """What became of tokens and entities, in words behind others; empty where labels are of whole texts."""
+    if (found := fidelity.tokens) is None:
+        return ""
+    share = "" if not found.entities else f" ({found.equal / found.entities:.2%})"
+    return (
+        f"; {found.changed:,} of {found.tokens:,} tokens changed; {found.equal:,} of {found.entities:,} entities "
+        f"equal{share}, {found.found - found.equal:,} others found"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,7 +178,10 @@ def _as_cpus(affinity: Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def _load(path: Path, settings: Settings, task: TaskName | None = None) -> Classifier | TokenClassifier:
-    """Load what is at `path`, of that `task` or any; again from the start where an export puts another artifact there in the meantime."""
+    """Load what is at `path`, of that `task` or any.
+
+    Again from the start where an export puts another artifact there in the meantime.
+    """
     for _ in range(_ATTEMPTS):
         artifact = open_artifact(path)
         if task not in (None, found := artifact.manifest.task):

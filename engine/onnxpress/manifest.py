@@ -29,6 +29,7 @@ __all__ = [
     "Provenance",
     "Target",
     "Task",
+    "TokenFidelity",
     "Tokens",
     "Variant",
     "encode_manifest",
@@ -118,6 +119,26 @@ class ChangedText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     found: str
 
 
+class TokenFidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far a variant keeps the fp32 graph's labels of tokens, and the entities that these become.
+
+    Entities are those of the aggregation "simple": neighbouring tokens of one label; O makes none.
+
+    Attributes:
+        tokens: The texts' own tokens; what the tokenizer adds to a text is none.
+        changed: Those with another label.
+        entities: What fp32 finds.
+        found: What the variant finds.
+        equal: Those that both find: the same label, from the same character to the same.
+    """
+
+    tokens: int
+    changed: int
+    entities: int
+    found: int
+    equal: int
+
+
 class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How far a variant keeps the fp32 graph's answers, on texts that its making never saw.
 
@@ -125,7 +146,8 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         sample: Name of the file that the texts came from.
         texts: How many there were.
         changed: Texts with another answer: another best label, another set of accepted labels (by the manifest's
-            thresholds), or a regression's value moved by more than a tenth of its standard deviation.
+            thresholds), or a regression's value moved by more than a tenth of its standard deviation. Where tokens are
+            classified: another label of any token.
         changed_low, changed_high: 95 % interval of the share of changed answers (Wilson).
         upper_95: The share that is not exceeded with 95 % confidence (Clopper and Pearson, one-sided); None in records
             of before it was kept.
@@ -141,6 +163,7 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         speed: How many times the fp32 graph's texts a second, in turns on the machine that exported; None where that
             machine does not run the variant.
         examples: Some of the texts with another answer.
+        tokens: The same of tokens and entities, where tokens are classified.
     """
 
     sample: str
@@ -162,6 +185,7 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     upper_95: float | None = None
     error: float | None = None
     reference_error: float | None = None
+    tokens: TokenFidelity | None = None
 
     def __post_init__(self) -> None:
         _require_finite(self)

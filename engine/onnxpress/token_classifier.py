@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain
-from typing import Final, get_args, overload
+from typing import TYPE_CHECKING, Any, Final, cast, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.answered import Answered
-from onnxpress.errors import ConfigError, TextTypeError
+from onnxpress.errors import ConfigError, TaskError, TextTypeError, WordsTypeError
 from onnxpress.model import Model
 from onnxpress.tasks.entities import Aggregation, Entity, EntityMaker, answering_tokens
 from onnxpress.texts import Text, Words, as_list, as_several, describe, is_lone
-from onnxpress.vectors import bounds_of
+from onnxpress.vectors import bounds_of, split_vectors
 
-__all__ = ["OUTSIDE", "TokenClassifier"]
+__all__ = ["OUTSIDE", "TokenClassifier", "require_aggregation"]
 
 OUTSIDE: Final = ("O",)
 """Labels of what is no entity."""
+
+_OF_TEXTS: Final = frozenset(
+    "accept accepted explain probabilities rank scores stream_logits stream_probabilities zero_shot".split()
+)
 
 
 class TokenClassifier(Model):
@@ -108,7 +112,7 @@ class TokenClassifier(Model):
             TextError: A text cannot be classified; none is.
         """
         made = self._maker(aggregation, ignore_labels)
-        several = as_list(texts)
+        several = _as_lists(texts)
         alone = all(isinstance(word, str) for word in several)
         found = list(chain.from_iterable(map(made, self._call(_as_words([several] if alone else several)))))
         return found[0] if alone else found
@@ -144,7 +148,7 @@ class TokenClassifier(Model):
         """
         if aggregation == "none":
             raise ConfigError("redact takes whole entities: aggregation must be simple, first, average or max")
-        several = as_several(texts)
+        several = cast("list[str]", as_several(texts))  # what is none is refused in the call
         entities = self(several, aggregation=aggregation, ignore_labels=ignore_labels)
         found = [_redacted(text, held, replace) for text, held in zip(several, entities, strict=True)]
         return found[0] if is_lone(texts) else found
@@ -158,7 +162,7 @@ class TokenClassifier(Model):
         Raises:
             TextError: A text cannot be classified; none is answered. Lengths are checked before tokenization.
         """
-        return list(chain.from_iterable(map(_logits, self._call(as_list(texts)))))
+        return list(chain.from_iterable(map(self.token_logits, self._call(as_list(texts)))))
 
     def stream(
         self,
@@ -190,9 +194,27 @@ class TokenClassifier(Model):
         """The entities of each text of what `answer` or `stream_answered` gave."""
         return self._maker(aggregation, ignore_labels)(answered)
 
+    def token_logits(self, answered: Answered) -> list[NDArray[np.float32]]:
+        """`logits` of what `answer` or `stream_answered` gave."""
+        if answered.rows.starts is None:
+            return answered.each()
+        texts = np.arange(len(answered)) if answered.repeats is None else answered.repeats
+        which, _ = answered.rows.rows_of(texts)
+        kept = answering_tokens(answered.rows, which)
+        assert answered.bounds is not None
+        counts = np.add.reduceat(kept, answered.bounds[:-1], dtype=np.int64)
+        return split_vectors(answered.logits[kept], bounds_of(counts))
+
+    if not TYPE_CHECKING:  # to type checkers these names do not exist
+
+        def __getattr__(self, name: str) -> object:
+            """Tell what is of another task, rather than that it is not there."""
+            if name in _OF_TEXTS:
+                raise TaskError(name, "token-classification")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def _maker(self, aggregation: Aggregation, ignored: Collection[str]) -> Callable[[Answered], list[list[Entity]]]:
-        if aggregation not in get_args(Aggregation):
-            raise ConfigError(f"aggregation must be none, simple, first, average or max, got {aggregation!r}")
+        require_aggregation(aggregation)
         if isinstance(ignored, str):
             raise ConfigError(f"ignore_labels must be a list of labels, got the str {ignored!r}")
         left_out = frozenset(ignored)
@@ -203,29 +225,31 @@ class TokenClassifier(Model):
         return EntityMaker(self.labels, self._encoder.tokenizer, self.unknown_token)
 
 
+def require_aggregation(aggregation: object) -> None:
+    """Raise ConfigError when there is no such aggregation."""
+    if aggregation not in get_args(Aggregation):
+        raise ConfigError(f"aggregation must be none, simple, first, average or max, got {aggregation!r}")
+
+
+def _as_lists(texts: object) -> list[Any]:
+    try:
+        return [*as_list(texts)]
+    except TextTypeError:
+        raise WordsTypeError(0, describe(texts)) from None
+
+
 def _as_words(texts: Sequence[object]) -> list[Text | Words]:
-    """Each text's words. Raises TextTypeError where one is no list of str."""
+    """Each text's words. Raises WordsTypeError where one is no list of str."""
     found: list[Text | Words] = []
     for index, words in enumerate(texts):
         try:
-            parts = as_list(words)
-        except TextTypeError:
-            raise TextTypeError(index, f"no list of words, but {describe(words)}") from None
-        if strange := next((word for word in parts if not isinstance(word, str)), None):
-            raise TextTypeError(index, f"a list of words of which one is {describe(strange)}")
+            parts = _as_lists(words)
+        except WordsTypeError as error:
+            raise error.placed(index) from None
+        if strange := [word for word in parts if not isinstance(word, str)]:
+            raise WordsTypeError(index, f"a list of which one is {describe(strange[0])}")
         found.append(Words(tuple(parts)))
     return found
-
-
-def _logits(answered: Answered) -> list[NDArray[np.float32]]:
-    if answered.rows.starts is None:
-        return answered.each()
-    texts = np.arange(len(answered)) if answered.repeats is None else answered.repeats
-    which, _ = answered.rows.rows_of(texts)
-    kept = answering_tokens(answered.rows, which)
-    assert answered.bounds is not None
-    counts = np.add.reduceat(kept, answered.bounds[:-1], dtype=np.int64)
-    return np.split(answered.logits[kept], bounds_of(counts)[1:-1])
 
 
 def _redacted(text: str, entities: Sequence[Entity], replace: Callable[[str], str]) -> str:

@@ -225,12 +225,12 @@ def _token_lines(manifest: Manifest) -> list[str]:
 
 
 def _fidelity_lines(manifest: Manifest) -> list[str]:
-    from onnxpress.fidelity import certainty  # needs numpy, which --help need not wait for
+    from onnxpress.fidelity import certainty, told_of_tokens  # needs numpy, which --help need not wait for
 
     return [
         f"{variant.precision}     {found.changed} of {found.texts:,} unseen answers changed "
         f"({found.changed / found.texts:.2%}; 95 % interval {found.changed_low:.2%} … {found.changed_high:.2%}; "
-        f"budget {found.budget:.2%}; {certainty(found)}), "
+        f"budget {found.budget:.2%}; {certainty(found)}{told_of_tokens(found)}), "
         + ("not timed here" if found.speed is None else f"{found.speed:.2f} × fp32's speed, for {variant.target}")
         for variant in manifest.variants
         if (found := variant.fidelity) is not None

@@ -239,6 +239,7 @@ def _require_alike(source: Fp32, cpu: ir.Model, portable: Graph, packed: Graph |
         rows,
         trial.logits(cpu),
         trial.logits(source.cpu),
+        task=source.checkpoint.task,
         padding=tokenizer.pad_token_id or 0,
         left=tokenizer.padding_side == "left",
         saturates=trial.saturates,

@@ -17,13 +17,14 @@ from onnxpress.cpu import available_cpus
 from onnxpress.errors import CheckFailedError
 from onnxpress.manifest import Parity, ProblemType
 from onnxpress.session import DISABLED_OPTIMIZERS, Session, session_options
+from onnxpress.vectors import places_of
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.graph_census import attention_count, operator_counts
 from onnxpress_export.model_inputs import attention_heads, ending_token
 from onnxpress_export.parity_rows import Case, padded_by, parity_cases
 from onnxpress_export.parity_rows import parity_inputs as _random_inputs
 from onnxpress_export.reference import fresh
-from onnxpress_export.tasks import all_of_each, places_of
+from onnxpress_export.tasks import all_of_each
 
 __all__ = [
     "LOGIT_TOLERANCE",
@@ -121,7 +122,7 @@ def check_parity(
     """Compare the graphs with torch on text and on random tokens: several batch sizes, lengths and paddings.
 
     The portable graph runs padded batches in a session of ONNX Runtime's defaults; in the engine's own session the
-    CPU's graph runs batches of equal lengths, and the packed graph padded ones, whose answers it gives one after the
+    CPU's graph runs batches of equal lengths, and the packed graph padded ones, whose vectors it gives one after the
     other. What they say of padding is no answer. Torch answers each time with a model in the state of loading. Returns
     what was measured over all.
 
@@ -132,10 +133,10 @@ def check_parity(
     generator = np.random.default_rng(_SEED)
     architecture = type(checkpoint.model).__name__
     cases = parity_cases(checkpoint.max_length, attention_heads(checkpoint.model))
-    answers = checkpoint.task.answers
-    runs: list[tuple[Path, Callable[[Path], _Runner], _Answers, bool]] = [
-        (portable, _portable_runner, answers, True),
-        (cpu, _engine_runner, answers, False),
+    task = checkpoint.task
+    runs: list[tuple[Path, Callable[[Path], _Runner], _Vectors, bool]] = [
+        (portable, _portable_runner, task.vectors, True),
+        (cpu, _engine_runner, task.vectors, False),
     ]
     if packed is not None:
         runs.append((packed, _engine_runner, _as_it_is, True))
@@ -163,7 +164,7 @@ def check_parity(
             worst, largest, rows = max(worst, difference), max(largest, size), rows + batch
             text_rows += batch if case.rows == "text" else 0
             same = _same_labels(found, wanted, checkpoint.problem_type)
-            equal += int(all_of_each(same, checkpoint.task.answers_of(inputs["attention_mask"].sum(1))).sum())
+            equal += int(all_of_each(same, task.bounds(inputs["attention_mask"].sum(1))).sum())
         del run  # two sessions at once would hold the weights twice
     return Parity(
         cases=tuple(shapes),
@@ -198,7 +199,7 @@ def depends_on_padding(checkpoint: Checkpoint) -> bool:
 
 
 _Runner = Callable[[_Inputs], NDArray[np.float32]]
-_Answers = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]]
+_Vectors = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]]
 
 
 def _as_it_is(logits: NDArray[np.float32], _mask: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -224,16 +225,16 @@ def _portable_runner(graph: Path) -> _Runner:
 
 
 def torch_logits(checkpoint: Checkpoint, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-    """What torch as loaded answers to `inputs`, int64 [rows, sequence] by name: float32 [answers, labels]."""
+    """What torch as loaded answers to `inputs`, int64 [rows, sequence] by name: float32 [vectors, labels]."""
     ids, task = inputs["input_ids"], checkpoint.task
     mask = inputs.get("attention_mask", np.ones_like(ids))
-    counts = task.answers_of(mask.sum(1))
-    logits = np.empty((int(counts.sum()), len(checkpoint.labels)), dtype=np.float32)
+    bounds = task.bounds(mask.sum(1))
+    logits = np.empty((int(bounds[-1]), len(checkpoint.labels)), dtype=np.float32)
     for rows in _answered_together(checkpoint, ids):
         tensors: dict[str, Any] = {name: torch.from_numpy(inputs[name][rows]) for name in checkpoint.input_names}
         with torch.no_grad():
             found = fresh(checkpoint.model)(**tensors).logits.numpy()
-        logits[places_of(counts, rows)] = task.answers(found, mask[rows])
+        logits[places_of(rows, bounds)] = task.vectors(found, mask[rows])
     return logits
 
 
@@ -252,7 +253,7 @@ def _difference(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> floa
 def _same_labels(
     found: NDArray[np.float32], wanted: NDArray[np.float32], problem_type: ProblemType
 ) -> NDArray[np.bool_]:
-    """Answers that are the same: the best label, every label's side of one half, or the value by its tolerance."""
+    """Vectors that say the same: the best label, every label's side of one half, or the value by its tolerance."""
     same: NDArray[np.bool_]
     if problem_type == "single_label_classification":
         same = found.argmax(-1) == wanted.argmax(-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxpress.budget import chance_within, clopper_pearson_upper, expected_changed, texts_needed, wilson_interval
+from onnxpress.budget import chance_kept, chance_within, clopper_pearson_upper, texts_needed, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,10 @@ def test_wilson(count: int, total: int, interval: tuple[float, float]) -> None:
 )
 def test_the_exact_upper_bound(changed: int, texts: int, upper: float) -> None:
     assert clopper_pearson_upper(changed, texts) == pytest.approx(upper, rel=1e-3)
+
+
+def expected_changed(margins: np.ndarray, noise: np.ndarray, threshold: float = 0.0) -> float:
+    return 1 - float(chance_kept(margins, noise, threshold).mean())
 
 
 def test_the_exact_upper_bound_holds_as_often_as_it_says() -> None:

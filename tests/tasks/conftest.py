@@ -1,10 +1,11 @@
-"""Tiny classifiers of natural language inference with weights large enough that each term matters."""
+"""An artifact of each task, and tiny models with weights large enough that each term matters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -22,6 +23,7 @@ from transformers import (
 import onnxpress
 from onnxpress_export import export
 from tests.conftest import MAX_LENGTH, WORDS, Exported, make_tokenizer, randomize
+from tests.tasks.subjects import Subject
 
 PREMISES = [
     "the film has heart",
@@ -131,3 +133,41 @@ def pipeline(nli: Exported) -> Any:
 @pytest.fixture(scope="session")
 def zero_shot_classifier(nli: Exported) -> onnxpress.Classifier:
     return onnxpress.load(nli.artifact, spinning=False)
+
+
+@pytest.fixture(scope="session", params=["text-classification", "token-classification"])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    if request.param == "text-classification":
+        return Subject(
+            artifact=request.getfixturevalue("artifact"),
+            kind=onnxpress.Classifier,
+            threaded=onnxpress.ThreadedClassifier,
+            asynchronous=onnxpress.AsyncClassifier,
+            ask="classify",
+            columns=("label", "score"),
+            lone=((("good film", "bad"), ("good film", "bad")), ({"text": "a film"}, "a film")),
+        )
+    return Subject(
+        artifact=request.getfixturevalue("token_artifact"),
+        kind=onnxpress.TokenClassifier,
+        threaded=onnxpress.ThreadedTokenClassifier,
+        asynchronous=onnxpress.AsyncTokenClassifier,
+        ask="tag",
+        columns=("entities",),
+        lone=(({"text": "a film"}, "a film"),),
+    )
+
+
+@pytest.fixture(scope="session")
+def model(subject: Subject) -> Iterator[Any]:
+    """Loaded for bulk, with two workers."""
+    with subject.load(optimize_for="throughput", threads=2, spinning=False) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def some() -> list[str]:
+    """60 texts of 1 to 40 words, seeded, and some that are no plain words."""
+    generator = np.random.default_rng(11)
+    plain = [" ".join(generator.choice(WORDS, size)) for size in generator.integers(1, 41, 60)]
+    return [*plain, "", "   ", "Zoe\u0308 👩‍👩‍👧", "good film\r\nbad film", plain[0]]

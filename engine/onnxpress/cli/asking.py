@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import msgspec
 
 from onnxpress.classifier import Classifier
-from onnxpress.errors import ConfigError
+from onnxpress.errors import ConfigError, TaskError
 from onnxpress.predictions import Prediction
+from onnxpress.tasks.entities import Aggregation, Entity
 from onnxpress.tasks.ranking import Ranked
 from onnxpress.texts import Text
+from onnxpress.token_classifier import TokenClassifier, require_aggregation
 
 __all__ = ["Answer", "Wishes", "asking"]
 
@@ -27,7 +30,8 @@ class Answer(msgspec.Struct, omit_defaults=True):
     labels: list[str] | None = None
     scores: list[float] | None = None
     predictions: list[Prediction] | None = None
-    logits: list[float] | None = None
+    logits: list[float] | list[list[float]] | None = None
+    entities: list[Entity] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,7 @@ class Wishes:
         multi_label: Whether each of them is judged by itself.
         pair: Whether two texts make a pair.
         query: What the texts are ranked for; None where they are classified.
+        aggregation: What becomes an entity, where tokens have the labels; None for the usual.
     """
 
     top_k: int | None = None
@@ -53,6 +58,7 @@ class Wishes:
     multi_label: bool = False
     pair: bool = False
     query: str | None = None
+    aggregation: str | None = None
 
     def __post_init__(self) -> None:
         if self.top_k is not None and self.top_k < 1:
@@ -100,8 +106,14 @@ class Wishes:
         return found, None
 
 
-def asking(classifier: Classifier, wishes: Wishes) -> Callable[[Sequence[Text]], Sequence[Answer | Ranked]]:
+def asking(
+    classifier: Classifier | TokenClassifier, wishes: Wishes
+) -> Callable[[Sequence[Text]], Sequence[Answer | Ranked]]:
     """What answers texts. It raises TextError, by the place of a text; ConfigError where it cannot be asked."""
+    if isinstance(classifier, TokenClassifier):
+        return _asking_tokens(classifier, wishes)
+    if wishes.aggregation is not None:
+        raise ConfigError("--aggregation is for labels of tokens; this artifact is for labels of whole texts")
     if wishes.query is not None:
         return partial(_ranked, classifier, wishes.query, wishes.top_k)
     if wishes.labels is not None:
@@ -113,6 +125,32 @@ def asking(classifier: Classifier, wishes: Wishes) -> Callable[[Sequence[Text]],
     if wishes.top_k is not None:
         return partial(_several, partial(classifier, top_k=wishes.top_k))
     return partial(_best, classifier)
+
+
+def _asking_tokens(tagger: TokenClassifier, wishes: Wishes) -> Callable[[Sequence[Text]], Sequence[Answer]]:
+    of_texts = {
+        "--top-k": wishes.top_k is not None,
+        "--accepted": wishes.accepted,
+        "--labels": wishes.labels is not None,
+        "--pair": wishes.pair,
+        "--query": wishes.query is not None,
+    }
+    if asked := [name for name, wanted in of_texts.items() if wanted]:
+        raise TaskError(asked[0], "token-classification")
+    require_aggregation(wishes.aggregation or "simple")
+    aggregation = cast("Aggregation", wishes.aggregation or "simple")
+    return partial(_raw_tokens, tagger) if wishes.logits else partial(_entities, tagger, aggregation)
+
+
+def _raw_tokens(tagger: TokenClassifier, texts: Sequence[Text]) -> list[Answer]:
+    single = [text for text in texts if isinstance(text, str)]
+    return [Answer(text, logits=rows.tolist()) for text, rows in zip(single, tagger.logits(single), strict=True)]
+
+
+def _entities(tagger: TokenClassifier, aggregation: Aggregation, texts: Sequence[Text]) -> list[Answer]:
+    single = [text for text in texts if isinstance(text, str)]
+    found = tagger(single, aggregation=aggregation)
+    return [Answer(text, entities=entities) for text, entities in zip(single, found, strict=True)]
 
 
 def _ranked(classifier: Classifier, query: str, top_k: int | None, texts: Sequence[Text]) -> list[Ranked]:

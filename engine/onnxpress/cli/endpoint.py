@@ -13,7 +13,7 @@ import typer
 from onnxpress.artifact import open_artifact
 from onnxpress.endpoint.client import find_endpoint
 from onnxpress.endpoint.comparison import EndpointError, EndpointReport, compare_found
-from onnxpress.errors import ConfigError
+from onnxpress.errors import ConfigError, TaskError
 from onnxpress.examples import read_examples
 from onnxpress.loading import load
 from onnxpress.texts import Text
@@ -37,6 +37,8 @@ def verify_endpoint(
     if not 0 <= tolerance < math.inf:
         raise ConfigError(f"--tolerance must be 0 or more, got {tolerance:g}")
     manifest = open_artifact(artifact).manifest
+    if manifest.task != "text-classification":
+        raise TaskError("verify --endpoint", manifest.task)
     texts: list[Text] = [example.text for example in read_examples(sample)]
     texts.append(_overlong(texts, manifest.max_length))
     server = find_endpoint(endpoint, manifest.labels, token)

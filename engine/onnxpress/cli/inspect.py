@@ -13,7 +13,7 @@ from rich.table import Table
 
 from onnxpress.artifact import Artifact, open_artifact
 from onnxpress.cascade_record import describe
-from onnxpress.fidelity import certainty
+from onnxpress.fidelity import certainty, told_of_tokens
 from onnxpress.manifest import Manifest, Variant, encode_manifest
 
 __all__ = ["inspect"]
@@ -60,6 +60,7 @@ def _facts(manifest: Manifest) -> Table:
             "model",
             f"{origin.source}: {origin.architecture}, {origin.layers} layers, {origin.parameters:,} parameters",
         ),
+        ("task", manifest.task.replace("-", " ")),
         ("problem", f"{manifest.problem_type.replace('_', ' ')}: {manifest.activation}"),
         ("labels", labels),
         ("inputs", f"{', '.join(manifest.inputs)}; at most {manifest.max_length} tokens"),
@@ -116,7 +117,8 @@ def _proof(variant: Variant) -> str:
     return (
         f"{fidelity.changed} of {fidelity.texts:,} unseen texts of {fidelity.sample} changed "
         f"({fidelity.changed / fidelity.texts:.2%}, 95 % interval {fidelity.changed_low:.2%} … "
-        f"{fidelity.changed_high:.2%}, budget {fidelity.budget:.2%}; {certainty(fidelity)}){right}; "
+        f"{fidelity.changed_high:.2%}, budget {fidelity.budget:.2%}; {certainty(fidelity)}){right}"
+        f"{told_of_tokens(fidelity)}; "
         f"{speed}{_drift(variant)}"
     )
 

@@ -11,11 +11,11 @@ from typing import Annotated, Final, cast
 import msgspec
 import typer
 
-from onnxpress.classifier import Classifier
 from onnxpress.cli.asking import Answer, Wishes, asking
 from onnxpress.cli.lines import ready_lines
 from onnxpress.errors import ConfigError, TextError
 from onnxpress.loading import load
+from onnxpress.model import Model
 from onnxpress.settings import OptimizeFor
 from onnxpress.tasks.ranking import Ranked
 from onnxpress.texts import Text
@@ -51,10 +51,17 @@ def predict(
         bool, typer.Option("--pair", help="Two texts are a pair: arguments two by two, a tab between those of a line.")
     ] = False,
     query: Annotated[str | None, typer.Option(help="Rank the texts by how well they fit this one.")] = None,
+    aggregation: Annotated[
+        str | None,
+        typer.Option(
+            help="Where tokens have the labels: what becomes an entity, none, simple, first, average or max.",
+            show_default="simple",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or auto.")] = "auto",
 ) -> None:
-    """Classify texts; prints one JSON object a text, in order. Lines are answered as they come.
+    """Label texts, or find their entities; prints one JSON object a text, in order. Lines are answered as they come.
 
     With --query texts are ranked: printed best first, once all have come.
     """
@@ -67,6 +74,7 @@ def predict(
         multi_label=multi_label,
         pair=pair,
         query=query,
+        aggregation=aggregation,
     )
     if not texts and sys.stdin is None:
         raise ConfigError("standard input is closed; pass texts as arguments, or open it")
@@ -84,7 +92,7 @@ def predict(
 
 
 def _answered_lines(
-    classifier: Classifier,
+    classifier: Model,
     answer: Callable[[Sequence[Text]], Sequence[Answer | Ranked]],
     wishes: Wishes,
     chunks: Iterable[Sequence[str]],

@@ -15,10 +15,10 @@ from onnxpress.cli.endpoint import verify_endpoint
 from onnxpress.cli.progress import show_steps
 from onnxpress.errors import ConfigError
 from onnxpress.examples import read_examples
-from onnxpress.fidelity import Answers, Decision, compare_answers, require_budget
+from onnxpress.fidelity import Answers, Decision, require_budget
 from onnxpress.loading import load
-from onnxpress.sample_labels import with_right_labels
 from onnxpress.session import resolve_device
+from onnxpress.tasks.comparison import COMPARISONS, Compared, Measure
 
 __all__ = ["verify"]
 
@@ -68,13 +68,17 @@ def verify(
         raise ConfigError("--precision and --tolerance are of --endpoint, which is not given")
     if max_disagreement is not None and not 0 <= max_disagreement < 1:
         raise ConfigError(f"--max-disagreement must be from 0 to below 1, got {max_disagreement:g}")
-    manifest = open_artifact(artifact).manifest
+    opened = open_artifact(artifact)
+    manifest = opened.manifest
     lower = [(variant, variant.fidelity) for variant in manifest.variants if variant.fidelity is not None]
     if not lower:
         raise ConfigError(
             f"{artifact} holds only fp32, which was compared with torch. Export with --precision fp32,int8."
         )
-    examples = with_right_labels(read_examples(sample), manifest.labels, manifest.activation, sample)
+    from tokenizers import Tokenizer  # takes time to import, which a bad setting's error need not wait for
+
+    comparison = COMPARISONS[manifest.task]
+    examples = comparison.examples(read_examples(sample), manifest.labels, manifest.activation, sample)
     texts = [example.text for example in examples]
     decision = Decision(manifest.activation, manifest.thresholds)
     here = [(variant, exported) for variant, exported in lower if variant.precision != "fp16" or _has_cuda()]
@@ -88,7 +92,9 @@ def verify(
             load(artifact, precision="fp32", device="cpu", optimize_for="throughput", spinning=False) as reference,
             load(artifact, precision=variant.precision, optimize_for="throughput", spinning=False) as candidate,
         ):
-            answers, logits = Answers(reference.logits(texts), decision), candidate.logits(texts)
+            rows = reference.encode(texts)
+            answers = Answers(reference.answer(rows).logits, decision, comparison.owners(rows))
+            logits = candidate.answer(rows).logits
             ratios = []
             for number in range(_ROUNDS):
                 show(f"timing, round {number + 1} of {_ROUNDS}")
@@ -98,15 +104,17 @@ def verify(
                     classifier.logits(texts)
                     seconds.append(perf_counter() - begin)
                 ratios.append(seconds[0] / seconds[1])
-        found = compare_answers(
+        found = comparison.compare(
             answers,
-            logits,
-            examples,
-            manifest.labels,
-            sample=sample.name,
-            budget=exported.budget if max_disagreement is None else max_disagreement,
-            speed=median(ratios),
-            name=variant.precision,
+            rows,
+            Compared(logits=logits, name=variant.precision, speed=median(ratios)),
+            Measure(
+                examples=examples,
+                labels=manifest.labels,
+                sample=sample.name,
+                budget=exported.budget if max_disagreement is None else max_disagreement,
+                tokenizer=Tokenizer.from_buffer(opened.read("tokenizer.json")),
+            ),
         )
         typer.echo(msgspec.json.encode({"precision": variant.precision, **msgspec.to_builtins(found)}).decode())
         require_budget(found, variant.precision)

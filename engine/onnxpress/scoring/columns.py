@@ -13,14 +13,17 @@ import pyarrow as pa
 from onnxpress.answered import Answered, joined_logits
 from onnxpress.errors import ConfigError
 from onnxpress.manifest import Manifest
+from onnxpress.model import Model
 from onnxpress.predictions import accepted_labels, activate
+from onnxpress.scoring.entity_columns import ENTITIES, entity_values, require_entity_column
+from onnxpress.token_classifier import TokenClassifier
 
 __all__ = ["AnswerColumn", "answer_fields", "answer_values", "plan_columns"]
 
 _HALF: Final = 0.5
 _TOP: Final = re.compile(r"top([1-9][0-9]*)")
 
-Kind = Literal["label", "score", "accepted", "probability", "logit", "top_label", "top_score"]
+Kind = Literal["label", "score", "accepted", "probability", "logit", "top_label", "top_score", "entities"]
 
 
 class AnswerColumn(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,14 +45,16 @@ class AnswerColumn(msgspec.Struct, frozen=True, kw_only=True):
 def plan_columns(asked: Sequence[str] | None, manifest: Manifest, taken: Collection[str]) -> tuple[AnswerColumn, ...]:
     """The columns for `asked`: label, score, probabilities, logits, accepted, top3 (or another number).
 
-    By default label and score; of a regression score, or its values where there are several. A name in `taken` gets
-    the first free suffix of _1, _2, ….
+    By default label and score; of a regression score, or its values where there are several; of a token classifier
+    entities. A name in `taken` gets the first free suffix of _1, _2, ….
 
     Raises:
         ConfigError: There is no such column, or it means nothing for this model.
     """
     regression = manifest.activation == "identity"
-    if asked is None:
+    if manifest.task == "token-classification":
+        asked = ("entities",) if asked is None else asked
+    elif asked is None:
         asked = (("score",) if len(manifest.labels) == 1 else ("probabilities",)) if regression else ("label", "score")
     used, columns = set(taken), []
     for kind, wanted, index in [column for item in asked for column in _expand(item, manifest, regression)]:
@@ -63,28 +68,35 @@ def plan_columns(asked: Sequence[str] | None, manifest: Manifest, taken: Collect
 
 
 def answer_fields(columns: Sequence[AnswerColumn]) -> list[pa.Field]:
-    """The types: text for a label, float for a score, a list of texts for accepted labels."""
-    types = {"label": pa.string(), "top_label": pa.string(), "accepted": pa.list_(pa.string())}
+    """The types: text for a label, float for a score, a list of texts for accepted labels, of structs for entities."""
+    types = {"label": pa.string(), "top_label": pa.string(), "accepted": pa.list_(pa.string()), "entities": ENTITIES}
     return [pa.field(column.name, types.get(column.kind, pa.float32())) for column in columns]
 
 
 def answer_values(
-    answered: Sequence[Answered], columns: Sequence[AnswerColumn], manifest: Manifest, rows: Sequence[int | None]
+    answered: Sequence[Answered],
+    columns: Sequence[AnswerColumn],
+    manifest: Manifest,
+    model: Model,
+    rows: Sequence[int | None],
 ) -> list[pa.Array]:
     """The values of each column.
 
     Args:
         answered: The texts' answers.
         columns: What is asked for.
-        manifest: The model's labels and thresholds.
+        manifest: The labels and thresholds.
+        model: What answered.
         rows: For each row of the output the text that it answers; None for a row without an answer.
     """
+    taken = pa.array(rows, pa.int64())
+    if isinstance(model, TokenClassifier):
+        return [entity_values(answered, model, column.wanted).take(taken) for column in columns]
     logits = joined_logits(answered)
     scores = activate(logits, manifest.activation)
     names = pa.array(manifest.labels, pa.string())
     needs_order = any(column.kind.startswith("top") for column in columns)
     order = np.argsort(-scores, axis=-1, kind="stable") if needs_order else scores.argmax(axis=-1)[:, None]
-    taken = pa.array(rows, pa.int64())
 
     def values(column: AnswerColumn) -> Any:
         if column.kind == "accepted":
@@ -102,6 +114,9 @@ def answer_values(
 
 
 def _expand(item: str, manifest: Manifest, regression: bool) -> list[tuple[Kind, str, int]]:
+    if manifest.task == "token-classification":
+        require_entity_column(item)
+        return [("entities", item, 0)]
     labels = manifest.labels
     top = _TOP.fullmatch(item)
     if item not in ("label", "score", "accepted", "probabilities", "logits") and top is None:

@@ -12,7 +12,15 @@ from typing import BinaryIO, Final
 from uuid import uuid4
 
 from onnxpress.artifact import Artifact, open_artifact
-from onnxpress.errors import JobChangedError, JobError, JobStoppedError, OnnxpressError, OutputExistsError
+from onnxpress.errors import (
+    ConfigError,
+    JobChangedError,
+    JobError,
+    JobStoppedError,
+    OnnxpressError,
+    OutputExistsError,
+    TaskError,
+)
 from onnxpress.scoring.arithmetic import require_all_read
 from onnxpress.scoring.assemble import publish, publish_rejects
 from onnxpress.scoring.chosen_labels import chosen_labels
@@ -72,6 +80,7 @@ def run_job(
     require_apart(source, names, target)
     profile = None if options.profile is None else find_profile(options.profile, source, names, target)
     opened = open_artifact(Path(artifact))
+    _require_task(opened, options)
     with _writing(target), hold_lock(target.state, output), _cleared(target.state):
         journal, plan = _open(opened, names, kind, target, options, stdin)
         resumed = _count(journal)
@@ -91,6 +100,18 @@ def run_job(
         _clear_parts(target.state)
         (target.state / "journal").unlink()
     return _summary(plan, records, target, seen, resumed, options.profile, perf_counter() - began)
+
+
+def _require_task(artifact: Artifact, options: ScoreOptions) -> None:
+    """Raise ConfigError where something is asked for that is of labels of texts, and the artifact labels tokens."""
+    if artifact.manifest.task != "token-classification":
+        return
+    if options.pair_column is not None:
+        raise ConfigError(f"{artifact.path} labels the tokens of one text; leave --pair-column (pair_column=) out")
+    if options.zero_shot_labels is not None:
+        raise TaskError("--labels (zero_shot_labels=)", artifact.manifest.task)
+    if options.profile is not None:
+        raise ConfigError(f"{artifact.path} labels tokens; a profile (--profile, profile=) is of labels of texts")
 
 
 @contextmanager

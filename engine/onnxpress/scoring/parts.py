@@ -13,6 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from onnxpress.answered import Answered
+from onnxpress.model import Model
 from onnxpress.scoring.columns import answer_fields, answer_values
 from onnxpress.scoring.journal import PartRecord, WrittenFile, sync_folder
 from onnxpress.scoring.names import printable
@@ -29,8 +30,8 @@ __all__ = ["PartWriter", "part_is_there"]
 class PartWriter:
     """One part; `commit` or `discard` ends it."""
 
-    def __init__(self, plan: Plan, part: int) -> None:
-        self._plan, self._part = plan, part
+    def __init__(self, plan: Plan, model: Model, part: int) -> None:
+        self._plan, self._model, self._part = plan, model, part
         self._path = plan.parts / f"part-{part:06}{_suffix(plan.format, plan.compression)}"
         self._rejects_path = plan.rejects / f"part-{part:06}.jsonl"
         self._temporary = _temporary_name(self._path)
@@ -63,7 +64,7 @@ class PartWriter:
         if self._plan.on_bad_row == "skip" and rows.problems:
             carried = _chosen(carried, rows.kept)
             places = list(range(len(rows.kept)))
-        self._write(carried, answer_values(answered, self._plan.columns, self._plan.manifest, places))
+        self._write(carried, answer_values(answered, self._plan.columns, self._plan.manifest, self._model, places))
         self._rows += total
         self._scored += len(rows.kept)
         self._lines += rows.chunk.lines

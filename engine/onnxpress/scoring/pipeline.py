@@ -108,7 +108,7 @@ def score_items(
 
     def drain() -> None:
         try:
-            _write_parts(plan, scored, on_part, on_rows)
+            _write_parts(plan, classifier, scored, on_part, on_rows)
         except BaseException as error:
             failures.append(error)
             scored.abandon()
@@ -256,6 +256,7 @@ def _untokenizable(classifier: Model, texts: Sequence[Text], before: int) -> dic
 
 def _write_parts(
     plan: Plan,
+    classifier: Model,
     items: Channel[Scored],
     on_part: Callable[[PartRecord], None],
     on_rows: Callable[[int, float | None], None],
@@ -264,12 +265,12 @@ def _write_parts(
     try:
         for item in items:
             if isinstance(item, PartEnd):
-                writer = writer or PartWriter(plan, item.part)
+                writer = writer or PartWriter(plan, classifier, item.part)
                 on_part(writer.commit(item))
                 writer = None
             else:
                 rows, answered, seen = item
-                writer = writer or PartWriter(plan, rows.part)
+                writer = writer or PartWriter(plan, classifier, rows.part)
                 writer.write(rows, answered, seen)
                 on_rows(len(rows.chunk.texts), rows.chunk.share)
     except BaseException:

@@ -15,11 +15,12 @@ from onnxpress.budget import clopper_pearson_upper
 from onnxpress.cascade_record import Cascade, CascadeChanged, CascadePoint
 from onnxpress.cpu import available_cpus
 from onnxpress.errors import CheckFailedError
-from onnxpress.fidelity import Answers, Decision, compare_answers
+from onnxpress.fidelity import Answers, Decision
 from onnxpress.int8_sums import WEIGHT_LIMITS
 from onnxpress.machine import saturates
 from onnxpress.manifest import Candidate, Drift, Fidelity, Target
 from onnxpress.predictions import activate
+from onnxpress.tasks.comparison import Compared, Measure
 from onnxpress_export.precision.activations import record_activations
 from onnxpress_export.precision.drift import measure_drift
 from onnxpress_export.precision.products import find_sources, weighted_nodes
@@ -130,7 +131,7 @@ def fastest_with_recheck(search: Search, trial: Trial, answers: Answers, unseen:
     """
     at_least = 0.0
     if failed is not None:  # what had no threshold gets one: the same mix may not be judged twice
-        least = float(np.quantile(answers.decision.margins(answers.logits), _FEW))
+        least = float(np.quantile(answers.margins(answers.logits), _FEW))
         at_least = max(failed.threshold * _STRICTER, least)
     found = search.with_recheck(trial, answers, unseen=unseen, at_least=at_least)
     return found if found.within or failed is not None else fastest_alone(search, trial, answers, unseen, None)
@@ -176,11 +177,11 @@ def choose_int8(
         model, folder, sample.seen_rows, list(sources), threads=available_cpus(), kept=_KEPT_TOKENS, seed=SEED
     )
     book = RecipeBook(sources, seen, weight_limit=WEIGHT_LIMITS[target], on_step=on_step)
-    trial = Trial(sample.seen_rows, folder, saturates=saturates(target))
+    trial = Trial(sample.seen_rows, folder, saturates=saturates(target), comparison=sample.comparison)
     search = Search(model, book, trial, decision, budget=budget, on_step=on_step)
     failed: Found | None = None
     while True:
-        found = strategy(search, trial, Answers(trial.logits(model), decision), len(sample.unseen), failed)
+        found = strategy(search, trial, trial.answers(model, decision), len(sample.unseen), failed)
         levels = set(found.plan.mix.values())
         if not found.within or levels == {"fp32"}:
             if failed is not None:
@@ -225,23 +226,21 @@ def measure_fidelity(
     `torch` is what torch answers to the first of these texts; int8 is for a `target`, and made by a `recipe`. `timed`
     asks for the speed too.
     """
-    trial = Trial(sample.unseen_rows, folder, saturates=saturates(target))
-    answers, logits = Answers(trial.logits(reference), decision), trial.logits(model)
+    trial = Trial(sample.unseen_rows, folder, saturates=saturates(target), comparison=sample.comparison)
+    answers, logits = trial.answers(reference, decision), trial.logits(model)
     speed = replace(trial, first=_TEXTS_TO_TIME).speed(model, reference, rounds=_ROUNDS) if timed else None
-    sure = np.ones(len(logits), dtype=np.bool_)
+    sure = np.ones(answers.owners.texts, dtype=np.bool_)
     if recipe is not None and recipe.threshold:
-        sure = decision.margins(logits) >= recipe.threshold
-        speed = None if speed is None else 1 / (1 / speed + float(1 - sure.mean()))
-    fidelity = compare_answers(
+        sure = answers.margins(logits) >= recipe.threshold
+        again = float(1 - answers.owners.spread(sure).mean())  # of the work: longer texts are answered again more often
+        speed = None if speed is None else 1 / (1 / speed + again)
+    fidelity = sample.comparison.compare(
         answers,
-        np.where(sure[:, None], logits, answers.logits),
-        sample.unseen,
-        labels,
-        sample=sample.name,
-        budget=budget,
-        speed=speed,
-        torch=torch,
-        name=name,
+        sample.unseen_rows,
+        Compared(logits=answers.again(logits, sure), name=name, speed=speed, torch=torch),
+        Measure(
+            examples=sample.unseen, labels=labels, sample=sample.name, budget=budget, tokenizer=sample.encoder.tokenizer
+        ),
     )
     if recipe is None or not recipe.threshold:
         return Measured(fidelity, None)
@@ -251,7 +250,8 @@ def measure_fidelity(
 def _cascade(recipe: Int8, answers: Answers, logits: NDArray[np.float32], sure: NDArray[np.bool_]) -> Cascade:
     """The record of int8 with fp32 behind it, by the unseen texts' `logits`, of which int8 is `sure` of some."""
     changed, activation = answers.changed(logits), answers.decision.activation
-    differences = np.abs(activate(logits[sure], activation) - activate(answers.logits[sure], activation)).ravel()
+    given = answers.owners.spread(sure)
+    differences = np.abs(activate(logits[given], activation) - activate(answers.logits[given], activation)).ravel()
     (chosen,) = [candidate for candidate in recipe.candidates if candidate.chosen]
     count, kept = int((changed & sure).sum()), float(sure.mean())
     return Cascade(

@@ -28,7 +28,7 @@ def after_recheck(answers: Answers, logits: NDArray[np.float32], threshold: floa
     Returns the share of texts answered again, of those with another answer after that, and of those that the noise of
     `logits` would change on average.
     """
-    sure = answers.decision.margins(logits) >= threshold
+    sure = answers.margins(logits) >= threshold
     return (
         float(1 - sure.mean()),
         float((answers.changed(logits) & sure).mean()),
@@ -55,7 +55,7 @@ def least_threshold(
 
     if keeps(at_least) or not np.isfinite(logits).all():  # which no threshold mends
         return at_least
-    margins = answers.decision.margins(logits)
+    margins = answers.margins(logits)
     noise = answers.deciding(answers.logits) - answers.deciding(logits)
     changed = answers.changed(logits)
     farthest = max(float(noise.max(initial=0)), float(margins[changed].max(initial=0)), at_least)
@@ -70,7 +70,7 @@ def threshold_points(
     answers: Answers, logits: NDArray[np.float32], chosen: float, time: Callable[[float], float]
 ) -> tuple[CascadePoint, ...]:
     """What thresholds around the `chosen` one would do; `time` gives the time, fp32's being 1, of a share run again."""
-    margins = answers.decision.margins(logits)
+    margins = answers.margins(logits)
     thresholds = {0.0, chosen, *(float(np.quantile(margins, share)) for share in _SHARES[1:])}
     points = []
     for threshold in sorted(thresholds):

@@ -16,8 +16,10 @@ from onnxpress.encoder import Encoder, TokenRows
 from onnxpress.errors import ConfigError
 from onnxpress.examples import Example, read_examples
 from onnxpress.fidelity import Answers, Decision
-from onnxpress.generic import GENERIC_NAME, generic_examples
+from onnxpress.generic import GENERIC_NAME
 from onnxpress.planner import plan_batches
+from onnxpress.tasks.comparison import COMPARISONS, Comparison
+from onnxpress.vectors import places_of
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.verify import torch_logits
 
@@ -43,6 +45,7 @@ class Sample:
         name: Name of the file that they came from.
         seen, unseen: What calibration and search use, and what the figures are measured on.
         encoder: What makes their tokens.
+        comparison: How answers to them are compared.
         taught: What a first stage learns from; none without one.
         held: What its margin is found by; none without one.
     """
@@ -51,6 +54,7 @@ class Sample:
     seen: Sequence[Example]
     unseen: Sequence[Example]
     encoder: Encoder
+    comparison: Comparison = COMPARISONS["text-classification"]
     taught: Sequence[Example] = ()
     held: Sequence[Example] = ()
 
@@ -102,13 +106,17 @@ def read_sample(path: Path | None, checkpoint: Checkpoint) -> Sample:
         ConfigError: It cannot be read, has too few different texts, or labels that the model does not have.
         TextError: A text cannot be tokenized.
     """
-    examples = generic_examples() if path is None else read_examples(path)
-    examples = checkpoint.task.examples(examples, checkpoint.labels, checkpoint.activation, path)
+    comparison = checkpoint.task.comparison
+    if path is None:
+        examples = checkpoint.task.generic_examples()
+    else:
+        examples = comparison.examples(read_examples(path), checkpoint.labels, checkpoint.activation, path)
     encoder = Encoder(
         Tokenizer.from_str(checkpoint.tokenizer.backend_tokenizer.to_str()),
         max_length=checkpoint.max_length,
         truncation_side=checkpoint.truncation_side,
         max_characters=_MAX_CHARACTERS,
+        keeps_places=comparison.needs_places,
     )
     examples = without_repeats(examples, encoder.encode([example.text for example in examples]))
     if len(examples) < _LEAST:
@@ -116,7 +124,8 @@ def read_sample(path: Path | None, checkpoint: Checkpoint) -> Sample:
     order = np.random.default_rng(SEED).permutation(len(examples))
     cut = min(len(examples) // 2, _MOST_TO_SEARCH)
     seen, unseen = ([examples[index] for index in part] for part in (order[:cut], order[cut:]))
-    return Sample(GENERIC_NAME if path is None else path.name, seen, unseen, encoder)
+    name = GENERIC_NAME if path is None else path.name
+    return Sample(name, seen, unseen, encoder, comparison)
 
 
 def without_repeats(examples: Sequence[Example], rows: TokenRows) -> list[Example]:
@@ -139,8 +148,10 @@ def without_repeats(examples: Sequence[Example], rows: TokenRows) -> list[Exampl
 
 def torch_answers(checkpoint: Checkpoint, sample: Sample, decision: Decision) -> Answers:
     """What torch answers to the first of the sample's unseen texts, in batches of equal length."""
-    lengths = sample.unseen_rows.lengths[:_MOST_FOR_TORCH]
-    logits = np.empty((len(lengths), len(checkpoint.labels)), dtype=np.float32)
+    rows = sample.unseen_rows
+    lengths = rows.lengths[:_MOST_FOR_TORCH]
+    bounds = checkpoint.task.bounds(lengths)
+    logits = np.empty((int(bounds[-1]), len(checkpoint.labels)), dtype=np.float32)
     for batch in plan_batches(lengths, max_tokens=_MAX_TOKENS):
-        logits[batch] = torch_logits(checkpoint, sample.unseen_rows.inputs(batch, checkpoint.input_names))
-    return Answers(logits, decision)
+        logits[places_of(batch, bounds)] = torch_logits(checkpoint, rows.inputs(batch, checkpoint.input_names))
+    return Answers(logits, decision, sample.comparison.owners(rows).first(len(lengths)))

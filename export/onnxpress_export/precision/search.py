@@ -217,7 +217,7 @@ class Search:
     def _noises(self, level: Level, heads: Sequence[str]) -> dict[str, float]:
         """What each family does to the deciding margins when it alone is at `level`, by its first name."""
         trial = replace(self._trial, first=_TEXTS_FOR_NOISE)
-        reference = Answers(trial.logits(self._model), self._decision)
+        reference = trial.answers(self._model, self._decision)
         heads_of = {family[0]: family for family in self._book.families if family[0] in heads}
         recipes = self._book.of({name: level for family in heads_of.values() for name in family})
         noises = {}

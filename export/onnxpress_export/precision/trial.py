@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 
 from onnxpress.cpu import available_cpus
 from onnxpress.encoder import TokenRows
+from onnxpress.fidelity import Answers, Decision
 from onnxpress.planner import plan_batches
 from onnxpress.session import DISABLED_OPTIMIZERS, PROVIDERS, import_onnxruntime, session_options
+from onnxpress.tasks.comparison import COMPARISONS, Comparison
+from onnxpress.vectors import bounds_of, places_of
 
 __all__ = ["Trial", "node_times", "open_session"]
 
@@ -42,16 +45,25 @@ class Trial:
         folder: Holds the weights that the graphs refer to.
         first: How many of the texts are run, from the first on; None for all.
         saturates: Whether this CPU's fastest int8 products overflow on the graphs' weights.
+        comparison: What the graphs' vectors are of.
     """
 
     rows: TokenRows
     folder: Path
     first: int | None = None
     saturates: bool = False
+    comparison: Comparison = COMPARISONS["text-classification"]
 
     def logits(self, model: ir.Model) -> NDArray[np.float32]:
-        """float32 [texts, labels]."""
+        """float32 [vectors, labels]: those of each text, one after the other."""
         return self._runner(model)()
+
+    def answers(self, model: ir.Model, decision: Decision) -> Answers:
+        """What `model` answers, by which others are compared."""
+        owners = self.comparison.owners(self.rows)
+        return Answers(
+            self.logits(model), decision, owners if self.first is None else owners.first(min(self.first, owners.texts))
+        )
 
     def speed(self, model: ir.Model, reference: ir.Model, *, rounds: int) -> float:
         """How many times faster `model` is than `reference`: the median over rounds in turns, both warmed."""
@@ -74,14 +86,16 @@ class Trial:
         workers = available_cpus()
         session = open_session(model, session_options(self.folder, threads=1, spinning=False, saturates=self.saturates))
         names = [value.name for value in session.get_inputs()]
-        labels = session.get_outputs()[0].shape[1]
-        batches = self.batches(workers=workers)
+        *of_each_token, labels = session.get_outputs()[0].shape[1:]
+        batches, texts = self.batches(workers=workers), self.rows.lengths[: self.first]
+        bounds = bounds_of(texts if of_each_token else np.ones_like(texts))
 
         def run() -> NDArray[np.float32]:
-            logits = np.empty((sum(map(len, batches)), labels), dtype=np.float32)
+            logits = np.empty((int(bounds[-1]), labels), dtype=np.float32)
 
             def one(batch: NDArray[np.intp]) -> None:
-                logits[batch] = session.run(("logits",), self.rows.inputs(batch, names))[0]
+                found = session.run(("logits",), self.rows.inputs(batch, names))[0]
+                logits[places_of(batch, bounds)] = found.reshape(-1, labels)
 
             with ThreadPoolExecutor(workers) as pool:
                 list(pool.map(one, batches))

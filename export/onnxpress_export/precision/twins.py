@@ -13,11 +13,13 @@ from onnxpress.cpu import available_cpus
 from onnxpress.encoder import TokenRows
 from onnxpress.errors import CheckFailedError
 from onnxpress.session import DISABLED_OPTIMIZERS, PROVIDERS, import_onnxruntime, session_options
+from onnxpress_export.tasks import ExportTask
 
 __all__ = ["GraphsDifferError", "padded_logits", "require_alike"]
 
 _ROWS: Final = 8
 _TEXTS: Final = 128
+_FLAT: Final = 2
 _ROUNDING: Final = 1e-4
 """Of the largest logit: fp32 sums in another order, see LOGIT_TOLERANCE."""
 
@@ -42,6 +44,7 @@ def require_alike(
     found: NDArray[np.float32],
     reference: NDArray[np.float32],
     *,
+    task: ExportTask,
     padding: int,
     left: bool,
     saturates: bool,
@@ -54,18 +57,21 @@ def require_alike(
     Args:
         graphs: Each with whether it runs in the engine's session; else in one of ONNX Runtime's defaults.
         rows: Texts, of which the first are run.
-        found: What the CPU's graph gives, float32 [texts, labels].
+        found: What the CPU's graph gives, float32 [vectors, labels].
         reference: What fp32 gives.
+        task: What the vectors are of.
         padding: The token that fills rows.
         left: Whether they are filled on the left.
         saturates: Whether this CPU's fastest int8 products overflow on the weights.
     """
-    found, reference = found[:_TEXTS], reference[:_TEXTS]
+    texts = min(_TEXTS, len(rows.lengths))
+    vectors = int(task.bounds(rows.lengths[:texts])[-1])
+    found, reference = found[:vectors], reference[:vectors]
     allowed = float(np.abs(found - reference).max() + _ROUNDING * max(1.0, float(np.abs(reference).max())))
     for path, of_the_engine in graphs:
         run = _runner(path, of_the_engine=of_the_engine, saturates=saturates)
-        logits = padded_logits(run, rows, len(found), padding=padding, left=left)
-        difference = float(np.abs(logits - found).max())
+        logits = padded_logits(run, rows, texts, task=task, padding=padding, left=left)
+        difference = float(np.abs(logits - found).max()) if logits.shape == found.shape else float("nan")
         if not difference <= allowed:  # NaN is no more than anything
             raise GraphsDifferError(path.name, difference, allowed)
 
@@ -73,8 +79,13 @@ def require_alike(
 Run = Callable[[dict[str, NDArray[np.int64]]], NDArray[np.float32]]
 
 
-def padded_logits(run: Run, rows: TokenRows, count: int, *, padding: int, left: bool) -> NDArray[np.float32]:
-    """What `run` gives for the first `count` of `rows`, in their order and in batches of several lengths."""
+def padded_logits(
+    run: Run, rows: TokenRows, count: int, *, task: ExportTask, padding: int, left: bool
+) -> NDArray[np.float32]:
+    """What `run` gives for the first `count` of `rows`, in their order and in batches of several lengths.
+
+    float32 [vectors, labels]; a packed graph gives those of tokens without padding itself.
+    """
     logits = []
     for start in range(0, count, _ROWS):
         batch = np.arange(start, min(start + _ROWS, count))
@@ -86,7 +97,8 @@ def padded_logits(run: Run, rows: TokenRows, count: int, *, padding: int, left: 
             place = slice(width - length, width) if left else slice(0, length)
             for name, filled in inputs.items():
                 filled[line, place] = rows.column(row, name)
-        logits.append(run(inputs))
+        found = run(inputs)
+        logits.append(found if found.ndim == _FLAT else task.vectors(found, inputs["attention_mask"]))
     return np.concatenate(logits)
 
 

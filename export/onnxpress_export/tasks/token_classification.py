@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
-from msgspec import structs
 from numpy.typing import NDArray
 from transformers import AutoModelForTokenClassification
 
 from onnxpress.errors import ConfigError
 from onnxpress.examples import Example
-from onnxpress.manifest import Activation
+from onnxpress.generic import generic_examples
+from onnxpress.tasks.comparison import COMPARISONS
+from onnxpress.vectors import bounds_of
 from onnxpress_export.passes import EVERY_TOKEN
 from onnxpress_export.tasks.task import ExportTask, Meaning
 
@@ -28,13 +27,9 @@ def _head_shape(rows: int, tokens: int, labels: int) -> tuple[int, ...]:
     return rows, tokens, labels
 
 
-def _answers(logits: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+def _vectors(logits: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
     """Of the tokens that are no padding: what a model says of padding is nobody's answer."""
     return np.asarray(logits[mask.astype(np.bool_)])
-
-
-def _answers_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    return lengths
 
 
 def _meaning(source: str, config: Any, labels: int, problem_type: str | None, activation: str | None) -> Meaning:
@@ -45,13 +40,9 @@ def _meaning(source: str, config: Any, labels: int, problem_type: str | None, ac
     return Meaning(problem_type=_ONE_LABEL, activation=_SCORES)
 
 
-def _examples(
-    examples: Sequence[Example], _labels: Sequence[str], _activation: Activation, path: Path | None
-) -> list[Example]:
-    """Texts alone, without the labels that a file may have of each: they are not of its tokens."""
-    if path is not None and (pairs := sum(isinstance(example.text, tuple) for example in examples)):
-        raise ConfigError(f"{path}: {pairs:,} rows are sentence pairs; tokens are classified in single texts.")
-    return [structs.replace(example, label=None) for example in examples if isinstance(example.text, str)]
+def _generic_examples() -> list[Example]:
+    """The single texts: no token of a pair is ever labelled."""
+    return [example for example in generic_examples() if isinstance(example.text, str)]
 
 
 TOKEN_CLASSIFICATION: Final = ExportTask(
@@ -62,10 +53,11 @@ TOKEN_CLASSIFICATION: Final = ExportTask(
     model_class=AutoModelForTokenClassification,
     passes=EVERY_TOKEN,
     head_shape=_head_shape,
-    answers=_answers,
-    answers_of=_answers_of,
+    vectors=_vectors,
+    bounds=bounds_of,
+    comparison=COMPARISONS["token-classification"],
     meaning=_meaning,
-    examples=_examples,
+    generic_examples=_generic_examples,
     refused=MappingProxyType(
         {
             "thresholds": "thresholds are for labels of a whole text, and a token has its best label. Leave them out.",

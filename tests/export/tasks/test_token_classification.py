@@ -31,7 +31,7 @@ from onnxpress_export.capture import capture
 from onnxpress_export.passes import CPU, EVERY_TOKEN, PACKED, PORTABLE, apply_passes
 from onnxpress_export.passes._graph import add_initializer, add_node
 from onnxpress_export.passes.pack_tokens import _Packing
-from onnxpress_export.tasks import TASKS, all_of_each, places_of
+from onnxpress_export.tasks import TASKS, all_of_each
 from onnxpress_export.verify import ParityError
 from tests.conftest import make_tokenizer, randomize
 from tests.export.tasks.conftest import LABELS
@@ -225,18 +225,15 @@ def test_what_is_said_of_padding_is_nobodys_answer() -> None:
     (tokens,) = (task for task in TASKS if task.name == "token-classification")
     logits = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
     logits[1, 2] = np.nan
-    found = tokens.answers(logits, np.array([[1, 1, 1], [1, 1, 0]]))
+    found = tokens.vectors(logits, np.array([[1, 1, 1], [1, 1, 0]]))
     assert found.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
     with pytest.raises(IndexError):
-        tokens.answers(logits[:, :2], np.array([[1, 1, 1], [1, 1, 0]]))
+        tokens.vectors(logits[:, :2], np.array([[1, 1, 1], [1, 1, 0]]))
 
 
-def test_answers_of_texts_lie_one_after_the_other() -> None:
-    counts = np.array([2, 3, 1])
-    assert places_of(counts, np.array([2, 0])).tolist() == [5, 0, 1]
-    assert places_of(counts, np.array([1])).tolist() == [2, 3, 4]
-    assert places_of(np.ones(4, dtype=np.int64), np.array([3, 1])).tolist() == [3, 1]
-    assert all_of_each(np.array([True, True, True, False, True, True]), counts).tolist() == [True, False, True]
+def test_a_row_is_equal_where_all_its_tokens_are() -> None:
+    holds = np.array([True, True, True, False, True, True])
+    assert all_of_each(holds, np.array([0, 2, 5, 6])).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(

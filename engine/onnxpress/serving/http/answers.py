@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from msgspec import UNSET
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from onnxpress import __version__
 from onnxpress.errors import DeadlineExceededError, TooManyTokensError
-from onnxpress.manifest import Activation
+from onnxpress.manifest import Activation, Manifest
 from onnxpress.predictions import activate, top_labels
+from onnxpress.serving.asynchronous import AsyncClassifier
 from onnxpress.serving.http.arrival import Deadline
 from onnxpress.serving.http.limits import Limits
 from onnxpress.serving.http.messages import Parameters, PredictRequest, RerankRequest, ZeroShotRequest, texts_of
@@ -22,7 +23,17 @@ from onnxpress.serving.http.refusal import Refusal
 from onnxpress.tasks.zero_shot import TEMPLATE, split_labels
 from onnxpress.texts import Text
 
-__all__ = ["describe_model", "predict", "rerank", "zero_shot"]
+__all__ = ["describe_model", "predict", "require_taken", "rerank", "zero_shot"]
+
+
+class _Cutting(Protocol):
+    """A request that says what may be cut of its texts."""
+
+    @property
+    def truncate(self) -> bool | None: ...
+    @property
+    def truncation_direction(self) -> str | None: ...
+
 
 _DTYPES = {"fp32": "float32", "fp16": "float16"}
 
@@ -64,7 +75,7 @@ async def zero_shot(model: Model, request: ZeroShotRequest, limits: Limits, dead
     labels = split_labels(parameters.candidate_labels)
     texts = 1 if isinstance(request.inputs, str) else len(request.inputs)
     _require_few(texts * len(labels), limits)
-    found = await model.service.zero_shot(
+    found = await _labelling(model).zero_shot(
         [request.inputs] if isinstance(request.inputs, str) else request.inputs,
         labels,
         template=TEMPLATE if parameters.hypothesis_template is None else parameters.hypothesis_template,
@@ -87,6 +98,7 @@ async def rerank(model: Model, request: RerankRequest, limits: Limits, deadline:
     """
     if not request.texts:
         raise Refusal(400, "Empty", "texts is empty. Send what is to be ranked.")
+    _labelling(model)
     if (labels := len(model.manifest.labels)) != 1:
         words = f"{model.name} is not a re-ranker model: it has {labels} labels, not one. Ask /predict."
         raise Refusal(424, "Backend", words)
@@ -111,7 +123,7 @@ def describe_model(model: Model, limits: Limits) -> dict[str, Any]:
         "model_sha": None,
         "model_dtype": _DTYPES.get(classifier.precision, classifier.precision),
         "served_model_name": model.name,
-        "model_type": {"reranker" if len(manifest.labels) == 1 else "classifier": labels},
+        "model_type": {_kind(manifest): labels},
         "max_concurrent_requests": limits.max_requests,
         "max_input_length": manifest.max_length,
         "max_batch_tokens": classifier.max_tokens,
@@ -125,6 +137,35 @@ def describe_model(model: Model, limits: Limits) -> dict[str, Any]:
     }
 
 
+async def require_taken(
+    model: Model, texts: Sequence[Text], request: _Cutting, limits: Limits, deadline: Deadline
+) -> None:
+    """Raise what is wrong with so many texts, or with one that the model would not read whole where it must."""
+    _require_few(len(texts), limits)
+    own = model.manifest.truncation_side
+    other = request.truncation_direction is not None and request.truncation_direction.lower() != own
+    try:
+        if request.truncate is False or other:
+            way_out = f"This artifact cuts the {own} side." if other else "Shorten it, or send truncate: true."
+            async with asyncio.timeout(deadline.remaining()):
+                await asyncio.to_thread(_require_whole, model, texts, way_out)
+    except TimeoutError:
+        raise DeadlineExceededError(deadline.seconds) from None
+
+
+def _kind(manifest: Manifest) -> str:
+    if manifest.task == "token-classification":
+        return "token_classifier"
+    return "reranker" if len(manifest.labels) == 1 else "classifier"
+
+
+def _labelling(model: Model) -> AsyncClassifier:
+    """The service of a model that labels texts. Raises Refusal where it labels their tokens."""
+    if not isinstance(model.service, AsyncClassifier):
+        raise Refusal(424, "Backend", f"{model.name} labels the tokens of a text. Ask /predict.")
+    return model.service
+
+
 def _activation(model: Model, parameters: Parameters, *, raw: bool) -> Activation:
     if parameters.function_to_apply is None:
         return "identity" if raw else model.manifest.activation
@@ -135,17 +176,9 @@ async def _logits(
     model: Model, texts: Sequence[Text], request: PredictRequest | RerankRequest, limits: Limits, deadline: Deadline
 ) -> NDArray[np.float32]:
     """float32 [texts, labels], as long as they are of use."""
-    _require_few(len(texts), limits)
-    own = model.manifest.truncation_side
-    other = request.truncation_direction is not None and request.truncation_direction.lower() != own
-    try:
-        if request.truncate is False or other:
-            way_out = f"This artifact cuts the {own} side." if other else "Shorten it, or send truncate: true."
-            async with asyncio.timeout(deadline.remaining()):
-                await asyncio.to_thread(_require_whole, model, texts, way_out)
-        return await model.service.logits(texts, timeout=deadline.remaining())
-    except TimeoutError:
-        raise DeadlineExceededError(deadline.seconds) from None
+    service = _labelling(model)
+    await require_taken(model, texts, request, limits, deadline)
+    return await service.logits(texts, timeout=deadline.remaining())
 
 
 def _require_few(texts: int, limits: Limits) -> None:

@@ -28,6 +28,8 @@ from onnxpress.serving.http.messages import (
 from onnxpress.serving.http.models import Model
 from onnxpress.serving.http.openapi import openapi, page
 from onnxpress.serving.http.refusal import Refusal, refusal_of, refused, refused_by_router
+from onnxpress.serving.http.tagging import TagRequest, tag
+from onnxpress.serving.tokens import AsyncTokenClassifier
 
 __all__ = ["make_app"]
 
@@ -129,6 +131,8 @@ class _Routes:
         return self._models[name]
 
     async def _predict(self, model: Model, content: Any, deadline: Deadline) -> Any:
+        if isinstance(model.service, AsyncTokenClassifier):
+            return await tag(model, as_request(content, TagRequest), self._limits, deadline)
         if brings_labels(content):
             return await zero_shot(model, as_request(content, ZeroShotRequest), self._limits, deadline)
         return await predict(model, as_request(content, PredictRequest), self._limits, deadline)

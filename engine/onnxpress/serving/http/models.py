@@ -13,8 +13,11 @@ from onnxpress.artifact import open_artifact
 from onnxpress.classifier import Classifier
 from onnxpress.errors import ConfigError
 from onnxpress.manifest import Manifest
+from onnxpress.model import Model as Loaded
 from onnxpress.serving.asynchronous import AsyncClassifier
 from onnxpress.serving.http.limits import Limits
+from onnxpress.serving.tokens import AsyncTokenClassifier
+from onnxpress.token_classifier import TokenClassifier
 
 __all__ = ["Model", "name_artifacts", "open_models"]
 
@@ -34,8 +37,8 @@ class Model:
 
     name: str
     manifest: Manifest
-    classifier: Classifier
-    service: AsyncClassifier
+    classifier: Loaded
+    service: AsyncClassifier | AsyncTokenClassifier
 
 
 def name_artifacts(arguments: Sequence[str]) -> dict[str, Path]:
@@ -64,7 +67,7 @@ def name_artifacts(arguments: Sequence[str]) -> dict[str, Path]:
 
 
 def open_models(
-    artifacts: dict[str, Path], load: Callable[[Path], Classifier], limits: Limits, held: ExitStack
+    artifacts: dict[str, Path], load: Callable[[Path], Classifier | TokenClassifier], limits: Limits, held: ExitStack
 ) -> dict[str, Model]:
     """Load each of `artifacts` and put a queue before it; `held` closes the classifiers.
 
@@ -74,7 +77,14 @@ def open_models(
     models: dict[str, Model] = {}
     for name, path in artifacts.items():
         manifest = open_artifact(path).manifest
-        classifier = held.enter_context(load(path))
-        service = AsyncClassifier(classifier, max_requests=limits.max_requests, max_tokens=limits.max_tokens)
+        classifier = load(path)
+        held.enter_context(classifier)
+        service = _service(classifier, limits)
         models[name] = Model(name=name, manifest=manifest, classifier=classifier, service=service)
     return models
+
+
+def _service(classifier: Classifier | TokenClassifier, limits: Limits) -> AsyncClassifier | AsyncTokenClassifier:
+    if isinstance(classifier, TokenClassifier):
+        return AsyncTokenClassifier(classifier, max_requests=limits.max_requests, max_tokens=limits.max_tokens)
+    return AsyncClassifier(classifier, max_requests=limits.max_requests, max_tokens=limits.max_tokens)

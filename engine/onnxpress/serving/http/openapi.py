@@ -11,6 +11,7 @@ from onnxpress import __version__
 from onnxpress.serving.http.arrival import TIMEOUT_HEADER
 from onnxpress.serving.http.limits import Limits
 from onnxpress.serving.http.messages import PredictRequest, RerankRequest, ZeroShotRequest
+from onnxpress.serving.http.tagging import TagRequest
 
 __all__ = ["openapi", "page"]
 
@@ -20,10 +21,26 @@ _PREDICTION: Final = {
     "properties": {"score": {"type": "number"}, "label": {"type": "string"}},
     "required": ["score", "label"],
 }
+_ENTITIES: Final = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "entity_group": {"type": "string"},
+            "entity": {"type": "string"},
+            "score": {"type": "number"},
+            "word": {"type": "string"},
+            "start": {"type": "integer"},
+            "end": {"type": "integer"},
+        },
+        "required": ["score", "word", "start", "end"],
+    },
+}
 _PREDICTIONS: Final = {"type": "array", "items": {"$ref": "#/components/schemas/Prediction"}}
 _ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "Prediction": _PREDICTION,
     "Predictions": {"anyOf": [_PREDICTIONS, {"type": "array", "items": _PREDICTIONS}]},
+    "Entities": {"anyOf": [_ENTITIES, {"type": "array", "items": _ENTITIES}]},
     "Ranks": {
         "type": "array",
         "items": {
@@ -56,9 +73,9 @@ _ERRORS: Final = {
 }
 _ASKING: Final = {
     "predict": (
-        "All labels of a text, a pair or a batch, with their scores; or those that the request brings",
-        "PredictRequest ZeroShotRequest",
-        "Predictions",
+        "All labels of a text, a pair or a batch, with their scores; those that the request brings; or entities",
+        "PredictRequest ZeroShotRequest TagRequest",
+        "Predictions Entities",
     ),
     "rerank": ("Texts by how well they answer a query", "RerankRequest", "Ranks"),
 }
@@ -76,7 +93,9 @@ _PLAIN_ERRORS: Final = {"/ready": (503,), "/metrics": (501,)}
 
 def openapi(limits: Limits, *, secured: bool) -> dict[str, Any]:
     """The document. `secured` says whether a token is needed."""
-    _, schemas = msgspec.json.schema_components((PredictRequest, RerankRequest, ZeroShotRequest), ref_template=_REFS)
+    _, schemas = msgspec.json.schema_components(
+        (PredictRequest, RerankRequest, ZeroShotRequest, TagRequest), ref_template=_REFS
+    )
     paths: dict[str, dict[str, Any]] = {
         path: {"get": {"summary": words, "responses": _plain_responses(path, kind), "security": []}}
         for path, (words, kind) in _PLAIN.items()
@@ -85,7 +104,9 @@ def openapi(limits: Limits, *, secured: bool) -> dict[str, Any]:
     for prefix in ("", "/models/{model}"):
         for name, (words, request, answer) in _ASKING.items():
             paths[f"{prefix}/{name}"] = {"post": _operation(words, answer, request)}
-        either = _operation("As /predict; as /rerank for a body with a query", "Predictions", "PredictRequest")
+        either = _operation(
+            "As /predict; as /rerank for a body with a query", "Predictions Entities", "PredictRequest TagRequest"
+        )
         paths.setdefault(prefix or "/", {})["post"] = either
         paths[f"{prefix}/info"] = {"get": _operation("The model, and what the server takes on", "Info")}
         if prefix:
@@ -154,16 +175,16 @@ def _operation(words: str, answer: str, request: str | None = None) -> dict[str,
         told = _ERRORS[status]
         found["responses"][str(status)] = {"description": told, "content": _content("Error")}
     if request:
-        forms = [{"$ref": _REFS.format(name=name)} for name in request.split()]
-        schema = forms[0] if len(forms) == 1 else {"anyOf": forms}
-        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        found["requestBody"] = {"required": True, "content": _content(request)}
         header = _parameter(TIMEOUT_HEADER, "header", {"type": "number", "exclusiveMinimum": 0}, required=False)
         found["parameters"] = [header | {"description": "Seconds within which an answer is of use"}]
     return found
 
 
-def _content(schema: str) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": _REFS.format(name=schema)}}}
+def _content(schemas: str) -> dict[str, Any]:
+    """Of one of these, whose names have spaces between."""
+    forms = [{"$ref": _REFS.format(name=name)} for name in schemas.split()]
+    return {"application/json": {"schema": forms[0] if len(forms) == 1 else {"anyOf": forms}}}
 
 
 def _parameter(name: str, place: str, schema: dict[str, Any], *, required: bool) -> dict[str, Any]:

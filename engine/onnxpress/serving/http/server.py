@@ -19,6 +19,7 @@ from onnxpress.errors import ConfigError
 from onnxpress.serving.http.app import make_app
 from onnxpress.serving.http.limits import Limits
 from onnxpress.serving.http.models import Model, open_models
+from onnxpress.token_classifier import TokenClassifier
 
 __all__ = ["listen", "serve"]
 
@@ -57,7 +58,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(
     artifacts: dict[str, Path],
-    load: Callable[[Path], Classifier],
+    load: Callable[[Path], Classifier | TokenClassifier],
     limits: Limits,
     *,
     listening: socket.socket,
