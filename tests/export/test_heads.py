@@ -339,6 +339,16 @@ def test_an_artifact_answers_as_setfit_does(save: Save, body: Path, reference: T
         np.testing.assert_allclose(classifier.mixed().probabilities(texts), wanted, rtol=0, atol=ATOL)
 
 
+@pytest.mark.slow
+def test_int8_of_a_joined_model_keeps_its_answers(save: Save, body: Path, tmp_path: Path) -> None:
+    head = trained_on(["bad", "good"])
+    folder = save(head=head, normalize_embeddings=False)
+    report = export(folder, tmp_path / "artifact", allow_pickle=True, precisions=("fp32", "int8"))
+    (int8,) = [variant for variant in report.manifest.variants if variant.precision == "int8"]
+    assert int8.fidelity is not None and int8.fidelity.torch_texts == int8.fidelity.texts
+    assert int8.fidelity.changed <= 0.005 * int8.fidelity.texts
+
+
 def test_a_cross_encoder_of_modules(save: Save, body: Path, tmp_path: Path) -> None:
     """Its scores are the last module's, and its activation stands beside the modules."""
     dense = randomize(torch.nn.Linear(WIDTH, 1))
