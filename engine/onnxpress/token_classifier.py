@@ -232,6 +232,9 @@ def require_aggregation(aggregation: object) -> None:
 
 
 def _as_lists(texts: object) -> list[Any]:
+    """What `as_list` takes, and tuples, which are no pairs where words are meant. Raises WordsTypeError."""
+    if isinstance(texts, tuple):
+        return list(texts)
     try:
         return [*as_list(texts)]
     except TextTypeError:
