@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from onnxpress.errors import ConfigError, TextError, TextTypeError
 from onnxpress.predictions import activate
-from onnxpress.texts import LoneText, as_several, describe
+from onnxpress.texts import LoneText, Text, as_several, describe
 
 if TYPE_CHECKING:
     from onnxpress.classifier import Classifier
@@ -118,7 +118,7 @@ def read_hypotheses(
     )
 
 
-def premises(texts: LoneText | Sequence[str]) -> list[str]:
+def premises(texts: LoneText | Sequence[Text]) -> list[str]:
     """The texts of a call, or the one that it is.
 
     Raises:
@@ -178,7 +178,7 @@ def text_of(error: TextError, hypotheses: Hypotheses) -> TextError:
 
 def answers(texts: Sequence[str], logits: NDArray[np.float32], hypotheses: Hypotheses) -> list[ZeroShot]:
     """The answer to each text, of its pairs' logits, float32 [texts * labels, model labels]."""
-    rows = logits.reshape(len(texts), len(hypotheses.labels), -1)
+    rows = logits.reshape(len(texts), len(hypotheses.labels), logits.shape[1])
     if hypotheses.independent:
         against = activate(rows[..., [hypotheses.contradiction, hypotheses.entailment]], "softmax")[..., 1]
     else:
