@@ -26,7 +26,7 @@ def wilson_interval(count: int, total: int) -> tuple[float, float]:
     share, square = count / total, _NORMAL_95**2
     middle = (share + square / (2 * total)) / (1 + square / total)
     half = _NORMAL_95 / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return 0.0 if count == 0 else middle - half, 1.0 if count == total else middle + half
 
 
 def clopper_pearson_upper(changed: int, texts: int, confidence: float = 0.95) -> float:

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 import onnxpress
-from onnxpress.session import resolve_device
+from onnxpress.session import resolve_device, session_options
 
 NO_CUDA = "(no NVIDIA driver|a CUDA library is missing)"
 
@@ -67,3 +67,11 @@ def test_without_onnxruntime_the_extras_are_named(artifact: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(onnxpress.MissingDependencyError, match=r"onnxpress\[cpu\].*onnxpress\[gpu\]"):
         onnxpress.load(artifact)
+
+
+def test_threads_that_spin_do_not_outlast_the_run() -> None:
+    """Two sessions run in turns in a cascade: what the first one's threads spin is taken from the second."""
+    entries = ("session.intra_op.allow_spinning", "session.intra_op.spin_duration_us", "session.force_spinning_stop")
+    options = session_options(None, threads=2, spinning=True)
+    assert [options.get_session_config_entry(name) for name in entries] == ["1", "50", "1"]
+    assert session_options(None, threads=2, spinning=False).get_session_config_entry(entries[0]) == "0"

@@ -228,12 +228,11 @@ def measure_fidelity(
     """
     trial = Trial(sample.unseen_rows, folder, saturates=saturates(target), comparison=sample.comparison)
     answers, logits = trial.answers(reference, decision), trial.logits(model)
-    speed = replace(trial, first=_TEXTS_TO_TIME).speed(model, reference, rounds=_ROUNDS) if timed else None
     sure = np.ones(answers.owners.texts, dtype=np.bool_)
     if recipe is not None and recipe.threshold:
         sure = answers.margins(logits) >= recipe.threshold
-        again = float(1 - answers.owners.spread(sure).mean())  # of the work: longer texts are answered again more often
-        speed = None if speed is None else 1 / (1 / speed + again)
+    timing = replace(trial, first=_TEXTS_TO_TIME)
+    speed = timing.speed(model, reference, rounds=_ROUNDS, again=~sure) if timed else None
     fidelity = sample.comparison.compare(
         answers,
         sample.unseen_rows,

@@ -67,15 +67,24 @@ def least_threshold(
 
 
 def threshold_points(
-    answers: Answers, logits: NDArray[np.float32], chosen: float, time: Callable[[float], float]
+    answers: Answers, logits: NDArray[np.float32], chosen: float, time: Callable[[NDArray[np.bool_]], float]
 ) -> tuple[CascadePoint, ...]:
-    """What thresholds around the `chosen` one would do; `time` gives the time, fp32's being 1, of a share run again."""
+    """What thresholds around the `chosen` one would do.
+
+    `time` gives the time, fp32's being 1, when the texts that it is given, bool [texts], are answered again.
+    """
     margins = answers.margins(logits)
     thresholds = {0.0, chosen, *(float(np.quantile(margins, share)) for share in _SHARES[1:])}
     points = []
     for threshold in sorted(thresholds):
         again, changed, expected = after_recheck(answers, logits, threshold)
         points.append(
-            CascadePoint(threshold=threshold, again=again, changed=changed, expected=expected, speed=1 / time(again))
+            CascadePoint(
+                threshold=threshold,
+                again=again,
+                changed=changed,
+                expected=expected,
+                speed=1 / time(margins < threshold),
+            )
         )
     return tuple(points)

@@ -129,7 +129,8 @@ class Search:
     def with_recheck(self, trial: Trial, answers: Answers, *, unseen: int, at_least: float = 0.0) -> Found:
         """The mix and the threshold that take the least time: that of the mix, and fp32's for what is answered again.
 
-        Mixes of the path are tried while they alone take less time than the best so far with what it answers again.
+        The latter is measured in the small batches that are left to it. Mixes of the path are tried while they alone
+        take less time than the best so far with what it answers again.
 
         Args:
             trial: The texts to choose by.
@@ -137,34 +138,46 @@ class Search:
             unseen: How many texts the budget will be measured on.
             at_least: The smallest threshold.
         """
-        tried: list[tuple[int, Found]] = []
-        index = 0
+        tried: list[Found] = []
+        index, time_again = 0, self._time_again(trial)
         while True:
             self._on_step("trying every product in int8" if index == 0 else f"trying mix {index}, with rechecks")
-            tried.append((index, found := self._rechecked(index, trial, answers, unseen, at_least)))
-            best = min((one for _, one in tried), key=lambda one: (not one.within, one.candidates[0].time))
-            alone = found.candidates[0].time - found.candidates[0].again
+            found, alone = self._rechecked(index, trial, answers, unseen, at_least, time_again)
+            tried.append(found)
+            best = min(tried, key=lambda one: (not one.within, one.candidates[0].time))
             if best.candidates[0].again < _WORTH_A_PATH or alone >= best.candidates[0].time:
                 break
             if (index := max(1, 2 * index)) >= len(self._path) - 1:
                 break
         candidates = (
             structs.replace(one.candidates[0], chosen=one is best)
-            for _, one in sorted(tried, key=lambda pair: pair[1].candidates[0].time)
+            for one in sorted(tried, key=lambda one: one.candidates[0].time)
         )
         return replace(best, candidates=tuple(candidates))
 
-    def _rechecked(self, index: int, trial: Trial, answers: Answers, unseen: int, at_least: float) -> Found:
-        """Mix `index` with the least threshold that keeps the budget."""
+    def _rechecked(
+        self,
+        index: int,
+        trial: Trial,
+        answers: Answers,
+        unseen: int,
+        at_least: float,
+        time_again: Callable[[NDArray[np.bool_]], float],
+    ) -> tuple[Found, float]:
+        """Mix `index` with the least threshold that keeps the budget, and the mix's time alone."""
         plan = self._plan(index)
         logits, alone = self._run(plan, trial)
         threshold = least_threshold(answers, logits, budget=self._budget, unseen=unseen, at_least=at_least)
         again, changed, expected = after_recheck(answers, logits, threshold)
-        candidate = self._candidate(plan, alone + again, changed, expected, again)
+        time = alone + time_again(answers.margins(logits) < threshold)
+        candidate = self._candidate(plan, time, changed, expected, again)
         pays = threshold == 0 or candidate.time < 1  # what needs fp32 beside it is not even smaller
         within = pays and keeps_budget(changed, expected, budget=self._budget, unseen=unseen)
-        points = threshold_points(answers, logits, threshold, lambda share: alone + share)
-        return Found(plan, index, (candidate,), within, threshold, points)
+        points = threshold_points(answers, logits, threshold, lambda unsure: alone + time_again(unsure))
+        return Found(plan, index, (candidate,), within, threshold, points), alone
+
+    def _time_again(self, trial: Trial) -> Callable[[NDArray[np.bool_]], float]:
+        return trial.time_again(self._model)
 
     def _bisect(self, trial: Trial, answers: Answers, unseen: int, after: int) -> Found:
         tried: dict[int, Candidate] = {}

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -29,6 +30,8 @@ __all__ = ["Trial", "node_times", "open_session"]
 
 _MAX_TOKENS: Final = 512
 _PROFILED_BATCHES: Final = 12
+_TIMINGS: Final = 2
+"""Of which the shorter counts: what disturbs a run makes it longer."""
 _IN_GRAPH_BYTES: Final = 1_024
 """Larger weights are handed to ONNX Runtime beside the graph: a protocol buffer ends at 2 GiB."""
 
@@ -56,52 +59,91 @@ class Trial:
 
     def logits(self, model: ir.Model) -> NDArray[np.float32]:
         """float32 [vectors, labels]: those of each text, one after the other."""
-        return self._runner(model)()
+        return self._runner(model)(self._texts)
 
     def answers(self, model: ir.Model, decision: Decision) -> Answers:
         """What `model` answers, by which others are compared."""
-        owners = self.comparison.owners(self.rows)
-        return Answers(
-            self.logits(model), decision, owners if self.first is None else owners.first(min(self.first, owners.texts))
-        )
+        return Answers(self.logits(model), decision, self.comparison.owners(self.rows).first(len(self._texts)))
 
-    def speed(self, model: ir.Model, reference: ir.Model, *, rounds: int) -> float:
-        """How many times faster `model` is than `reference`: the median over rounds in turns, both warmed."""
-        runners = [self._runner(reference), self._runner(model)]
+    def speed(
+        self, model: ir.Model, reference: ir.Model, *, rounds: int, again: NDArray[np.bool_] | None = None
+    ) -> float:
+        """How many times faster `model` is than `reference`: the median over rounds in turns, both warmed.
+
+        The texts that `again` marks, bool [texts], are then run by `reference` too, in batches of their own.
+        """
+        exact, run = self._runner(reference), self._runner(model)
+        unsure = np.flatnonzero(() if again is None else again[: self.first])
+        works = (partial(exact, self._texts), partial(_one_after_the_other, run, self._texts, exact, unsure))
         ratios = []
         for number in range(rounds + 1):
             seconds = [0.0, 0.0]
             for index in (0, 1) if number % 2 else (1, 0):
-                begin = perf_counter()
-                runners[index]()
-                seconds[index] = perf_counter() - begin
+                seconds[index] = _seconds(works[index])
             ratios.append(seconds[0] / seconds[1])
         return float(np.median(ratios[1:]))
 
-    def batches(self, *, workers: int = 1) -> Sequence[NDArray[np.intp]]:
-        """The texts in batches of equal length."""
-        return plan_batches(self.rows.lengths[: self.first], max_tokens=_MAX_TOKENS, workers=workers)
+    def time_again(self, model: ir.Model) -> Callable[[NDArray[np.bool_]], float]:
+        """What `model` takes for some of the texts by themselves, bool [texts], as a share of its time for all.
 
-    def _runner(self, model: ir.Model) -> Callable[[], NDArray[np.float32]]:
+        More than their share of the texts: few of them have batches of few.
+        """
+        run = self._runner(model)
+        run(self._texts)
+        whole = min(_seconds(partial(run, self._texts)) for _ in range(_TIMINGS))
+
+        def share(again: NDArray[np.bool_]) -> float:
+            texts = np.flatnonzero(again)
+            return min(_seconds(partial(run, texts)) for _ in range(_TIMINGS)) / whole if len(texts) else 0.0
+
+        return share
+
+    def batches(self) -> Sequence[NDArray[np.intp]]:
+        """The texts in batches of equal length, as one worker runs them."""
+        return plan_batches(self.rows.lengths[: self.first], max_tokens=_MAX_TOKENS)
+
+    @property
+    def _texts(self) -> NDArray[np.intp]:
+        return np.arange(len(self.rows.lengths[: self.first]))
+
+    def _runner(self, model: ir.Model) -> Callable[[NDArray[np.intp]], NDArray[np.float32]]:
+        """What runs the texts at some places, and gives their logits, float32 [vectors, labels]."""
         workers = available_cpus()
         session = open_session(model, session_options(self.folder, threads=1, spinning=False, saturates=self.saturates))
         names = [value.name for value in session.get_inputs()]
         *of_each_token, labels = session.get_outputs()[0].shape[1:]
-        batches, texts = self.batches(workers=workers), self.rows.lengths[: self.first]
-        bounds = bounds_of(texts if of_each_token else np.ones_like(texts))
 
-        def run() -> NDArray[np.float32]:
+        def run(texts: NDArray[np.intp]) -> NDArray[np.float32]:
+            lengths = self.rows.lengths[texts]
+            bounds = bounds_of(lengths if of_each_token else np.ones_like(lengths))
             logits = np.empty((int(bounds[-1]), labels), dtype=np.float32)
 
             def one(batch: NDArray[np.intp]) -> None:
-                found = session.run(("logits",), self.rows.inputs(batch, names))[0]
+                found = session.run(("logits",), self.rows.inputs(texts[batch], names))[0]
                 logits[places_of(batch, bounds)] = found.reshape(-1, labels)
 
             with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(one, batches))
+                list(pool.map(one, plan_batches(lengths, max_tokens=_MAX_TOKENS, workers=workers)))
             return logits
 
         return run
+
+
+def _one_after_the_other(
+    run: Callable[[NDArray[np.intp]], object],
+    texts: NDArray[np.intp],
+    then: Callable[[NDArray[np.intp]], object],
+    again: NDArray[np.intp],
+) -> None:
+    run(texts)
+    if len(again):
+        then(again)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begin = perf_counter()
+    work()
+    return perf_counter() - begin
 
 
 def node_times(model: ir.Model, trial: Trial) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_where_the_budget_is_kept_anyway_nothing_is_answered_again() -> None:
 
 def test_points_show_what_other_thresholds_would_do() -> None:
     answers, logits = noisy(Decision("softmax"))
-    points = threshold_points(answers, logits, 0.4, lambda share: 0.4 + share)
+    points = threshold_points(answers, logits, 0.4, lambda unsure: 0.4 + float(unsure.mean()))
     assert [point.threshold for point in points] == sorted(point.threshold for point in points)
     assert points[0].threshold == 0 and 0.4 in [point.threshold for point in points]
     for one, other in pairwise(points):
@@ -72,16 +73,20 @@ def test_points_show_what_other_thresholds_would_do() -> None:
 
 
 class Rechecked(Known):
-    """A search of which the noise and the time of each mix are known."""
+    """A search of which the noise and the time of each mix are known, and how dear small batches are."""
 
-    def __init__(self, strengths: tuple[float, ...], times: tuple[float, ...]) -> None:
+    def __init__(self, strengths: tuple[float, ...], times: tuple[float, ...], *, dearer: float = 1.0) -> None:
         super().__init__({}, budget=0.01)
+        self.dearer = dearer
         self.strengths, self.times, self.ran = strengths, times, list[int]()
 
     def _run(self, plan: object, trial: object) -> tuple[np.ndarray, float]:
         raised = sum(level == "fp32" for level in plan.mix.values())  # type: ignore[attr-defined]
         self.ran.append(raised)
         return noisy(Decision("softmax"), strength=self.strengths[raised])[1], self.times[raised]
+
+    def _time_again(self, trial: object) -> Callable[[np.ndarray], float]:
+        return lambda unsure: self.dearer * float(unsure.mean())
 
 
 def test_mix_and_threshold_are_searched_together() -> None:
@@ -97,6 +102,18 @@ def test_mix_and_threshold_are_searched_together() -> None:
         and chosen.time < other.time
     )
     assert found.points and found.threshold > 0
+
+
+def test_what_small_batches_cost_has_a_say() -> None:
+    answers = noisy(Decision("softmax"))[0]
+    found = [
+        search.with_recheck(search._trial, answers, unseen=2_000)
+        for search in (
+            Rechecked((0.1, 0.05, 0.04, 0.03, 0.0), (0.35, 0.5, 0.6, 0.8, 1.0), dearer=dearer) for dearer in (1, 4)
+        )
+    ]
+    assert [one.index for one in found] == [0, 1]
+    assert found[1].candidates[0].time == pytest.approx(0.5 + 4 * found[1].candidates[0].again)
 
 
 def test_mixes_that_take_longer_alone_than_the_best_end_the_search() -> None:
