@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +13,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    PreTrainedTokenizerFast,
+)
 
 from onnxpress_export import ExportReport, export
 
@@ -24,6 +30,7 @@ WORDS = tuple(
     "way well who why with wit work worst you".split()
 )
 MAX_LENGTH = 140
+TOKEN_LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 
 MakeCheckpoint = Callable[..., Path]
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -101,6 +108,22 @@ def artifact(report: ExportReport, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
+def token_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a seeded two-layer BERT that labels tokens."""
+    directory = tmp_path_factory.mktemp("tagger")
+    tokenizer = make_tokenizer()
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=MAX_LENGTH, id2label=dict(enumerate(TOKEN_LABELS)),
+        label2id={label: index for index, label in enumerate(TOKEN_LABELS)},
+    )  # fmt: skip
+    randomize(BertForTokenClassification(config)).save_pretrained(directory / "checkpoint")
+    tokenizer.save_pretrained(directory / "checkpoint")
+    export(directory / "checkpoint", directory / "artifact")
+    return directory / "artifact"
+
+
+@pytest.fixture(scope="session")
 def texts() -> list[str]:
     """300 texts of 1 to 60 words, seeded; some repeat."""
     generator = np.random.default_rng(5)
@@ -123,6 +146,32 @@ def torch_logits(checkpoint: Path) -> Callable[[Sequence[object]], NDArray[np.fl
         return np.stack(rows)
 
     return logits
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A checkpoint, and the artifact made of it."""
+
+    checkpoint: Path
+    artifact: Path
+
+
+@pytest.fixture(scope="session")
+def bert_nli(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact of natural language inference."""
+    path = tmp_path_factory.mktemp("nli") / "nli"
+    export(make_checkpoint(labels=("contradiction", "neutral", "entailment")), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def reranker(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """One score for a pair, its raw value, as sentence-transformers stores it."""
+    stored = {"version": "5.1.2", "activation_fn": "torch.nn.modules.linear.Identity"}
+    checkpoint = make_checkpoint(labels=("LABEL_0",), sentence_transformers=stored)
+    path = tmp_path_factory.mktemp("reranker") / "reranker"
+    export(checkpoint, path)
+    return Exported(checkpoint, path)
 
 
 def edit_json(path: Path, change: Callable[[dict[str, object]], None]) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.conftest import Exported
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -30,10 +32,26 @@ def test_the_serving_example_runs(artifact: Path, tmp_path: Path) -> None:
     assert first.count("itive") + first.count("ative") == 2 and second == "2"
 
 
+def test_the_example_of_tokens_runs(token_artifact: Path, tmp_path: Path) -> None:
+    redacted, last = run_example((ROOT / "docs/tokens.md").read_text(), token_artifact, tmp_path).splitlines()
+    assert redacted and last.startswith("2 (") and last.endswith(", 5)")
+
+
 def test_the_explaining_example_runs(artifact: Path, tmp_path: Path) -> None:
     first, *words = run_example((ROOT / "docs/explaining.md").read_text(), artifact, tmp_path).splitlines()
     assert first.split()[0] in ("negative", "positive") and len(words) == 9
     assert words[2].startswith("9 14 hours ")
+
+
+def test_the_zero_shot_example_runs(bert_nli: Path, tmp_path: Path) -> None:
+    first, *several = run_example((ROOT / "docs/zero-shot.md").read_text(), bert_nli, tmp_path).splitlines()
+    assert first.split()[0] in ("billing", "delivery", "praise")
+    assert [line.split(" {")[0] for line in several] == ["Great!", "Where is my money?"]
+
+
+def test_the_ranking_example_runs(reranker: Exported, tmp_path: Path) -> None:
+    *best, shape = run_example((ROOT / "docs/ranking.md").read_text(), reranker.artifact, tmp_path).splitlines()
+    assert len(best) == 2 and float(best[0].split()[1]) >= float(best[1].split()[1]) and shape == "(3, 1)"
 
 
 def test_the_scoring_example_runs(artifact: Path, tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.threaded import ThreadedClassifier
 from onnxpress.settings import CudaSettings, Settings
 from onnxpress.tasks.entities import Entity
+from onnxpress.tasks.ranking import Ranked
+from onnxpress.tasks.zero_shot import ZeroShot
 from onnxpress.telemetry import turn_off_telemetry
 from onnxpress.texts import Text
 from onnxpress.token_classifier import TokenClassifier
@@ -89,6 +91,7 @@ __all__ = [
     "PrecisionUnavailableError",
     "Prediction",
     "Progress",
+    "Ranked",
     "RunError",
     "ScoreSummary",
     "ServiceMetrics",
@@ -104,6 +107,7 @@ __all__ = [
     "TokenClassifier",
     "TooManyTokensError",
     "Word",
+    "ZeroShot",
     "__version__",
     "load",
     "score",

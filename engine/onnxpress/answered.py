@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.encoder import TokenRows
-from onnxpress.vectors import Bounds, places_of, taken
+from onnxpress.vectors import Bounds, places_of, split_vectors, taken
 
 __all__ = ["Answered", "joined_logits"]
 
@@ -41,7 +41,7 @@ class Answered:
 
     def each(self) -> list[NDArray[np.float32]]:
         """The logits of each text: float32 [labels], or [vectors, labels] where a text may have several."""
-        return list(self.logits) if self.bounds is None else np.split(self.logits, self.bounds[1:-1])
+        return list(self.logits) if self.bounds is None else split_vectors(self.logits, self.bounds)
 
     def tokens(self) -> NDArray[np.int64]:
         """Tokens that the model read of each text, those of all its windows together, int64 [texts]."""

@@ -82,6 +82,13 @@ class Cascade:
         """The stage `number` by itself, which then answers every text, and counts them for itself."""
         return Cascade([self.stages[number]], self.task)
 
+    def without_first(self) -> Cascade:
+        """The stages that run the model itself, which count what they answer for themselves; this one where all do."""
+        own = [stage for stage in self.stages if not isinstance(stage.runner, FirstStage)]
+        if len(own) == len(self.stages):
+            return self
+        return Cascade(own, self.task)
+
     @property
     def main(self) -> Runner:
         """Runs the first stage that has a session: by its shapes services form batches, and its device is named."""

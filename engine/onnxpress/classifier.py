@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -21,6 +21,8 @@ from onnxpress.predictions import (
     predicted,
     require_top_k,
 )
+from onnxpress.tasks.ranking import Ranked, query_pairs, ranked, require_one_score
+from onnxpress.tasks.zero_shot import TEMPLATE, Hypotheses, ZeroShot, ask, premises, read_hypotheses, require_room
 from onnxpress.texts import LoneText, Text, as_list, as_several, is_lone
 
 if TYPE_CHECKING:
@@ -163,6 +165,81 @@ class Classifier(Model):
             found = explain_texts(as_several(texts), answering, question)
         return found[0] if is_lone(texts) else found
 
+    @overload
+    def zero_shot(
+        self,
+        texts: str | Mapping[str, str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+    ) -> ZeroShot: ...  # type: ignore[overload-overlap]
+    @overload
+    def zero_shot(
+        self, texts: Sequence[str], labels: str | Iterable[str], *, template: str = TEMPLATE, multi_label: bool = False
+    ) -> list[ZeroShot]: ...
+
+    def zero_shot(
+        self,
+        texts: str | Mapping[str, str] | Sequence[str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+    ) -> ZeroShot | list[ZeroShot]:
+        """Which of `labels` fit one text, or each of several: for models of natural language inference (NLI).
+
+        As transformers' zero-shot pipeline answers. Of a text that is too long its own tokens are cut, never those of
+        a label.
+
+        Args:
+            texts: What to classify.
+            labels: The labels to choose from, or a str of them with commas between.
+            template: The sentence that a label becomes, with {} in its place.
+            multi_label: Whether each label is judged by itself, rather than against the others.
+
+        Raises:
+            ConfigError: The model is not made for it, or the labels or the template cannot be used.
+            TextError: A text cannot be classified; none is.
+        """
+        hypotheses = self.hypotheses(labels, template, multi_label=multi_label)
+        found = ask(premises(texts), hypotheses, self.cutting_first())
+        return found[0] if is_lone(texts) else found
+
+    def hypotheses(self, labels: str | Iterable[str], template: str, *, multi_label: bool) -> Hypotheses:
+        """What `zero_shot` asks of every text.
+
+        Raises:
+            ConfigError: It cannot be asked of this model.
+        """
+        found = read_hypotheses(self.labels, labels, template, multi_label=multi_label)
+        with self._lifetime:
+            require_room(found, self._encoder)
+        return found
+
+    def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> list[Ranked]:
+        """`documents` by how well they fit `query`, best first: for models with one score for a pair.
+
+        As sentence-transformers' CrossEncoder ranks.
+
+        Args:
+            query: The first text of every pair.
+            documents: The second ones.
+            top_k: How many to return; None for all.
+
+        Raises:
+            ConfigError: The model has several labels, or `top_k` is no whole number or below 1.
+            TextError: A document cannot be read, by its place; none is ranked.
+        """
+        self.require_ranking(top_k)
+        scores = self.comparing().probabilities(query_pairs(query, documents))
+        return ranked(documents, scores, top_k)
+
+    def require_ranking(self, top_k: int | None) -> None:
+        """Raise ConfigError where there is no one score to rank by, or `top_k` is no number of documents."""
+        require_top_k(top_k)
+        require_one_score(self.labels)
+
     def stream(self, texts: Iterable[Text], *, chunk: int | None = None) -> Iterator[Prediction]:
         """Classify an endless iterable in constant memory, in order, `chunk` texts at a time.
 
@@ -198,6 +275,17 @@ class Classifier(Model):
             RunError: ONNX Runtime failed, or logits are not finite. Its index is that of a text of `rows`.
         """
         return self.answer(rows).logits
+
+    def comparing(self) -> Classifier:
+        """This classifier for texts whose scores are held against each other: the first stage answers none of them.
+
+        It is another model, and its scores tell which answer is right, not how two texts compare.
+        """
+        return self._like(_cascade=self._cascade.without_first())
+
+    def cutting_first(self) -> Classifier:
+        """As `comparing`; and a pair that is too long loses tokens of its first text alone."""
+        return self._like(_cascade=self._cascade.without_first(), _encoder=self._encoder.cutting_first)
 
     def scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """`probabilities` of `logits`, float32 [texts, len(labels)]."""

@@ -32,7 +32,10 @@ from onnxpress.vectors import bounds_of, places_of
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-__all__ = ["Encoder", "Text", "TokenIds", "TokenPlaces", "TokenRows", "slices_of"]
+__all__ = ["Cut", "Encoder", "Text", "TokenIds", "TokenPlaces", "TokenRows", "slices_of"]
+
+Cut = Literal["longest_first", "only_first"]
+"""Which text of a long pair loses tokens: the longer one, token by token, or the first alone."""
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SLICE_TEXTS: Final = 32
@@ -176,8 +179,8 @@ class Encoder:
     """Checks texts and tokenizes them. Safe to share between threads.
 
     Padding and truncation stored in the tokenizer are replaced: rows are never padded here. What has more than
-    `max_length` tokens is cut on `truncation_side` (of a pair, the longer text first), or becomes windows of which
-    each repeats the last `stride` tokens of the one before, or is refused.
+    `max_length` tokens is cut on `truncation_side` (of a pair, the longer text first, or the first text alone), or
+    becomes windows of which each repeats the last `stride` tokens of the one before, or is refused.
 
     Each text is tokenized in the calling thread, or in those that `tokenize` is given: never in the pool that the
     tokenizers library has, which knows neither how many threads may be used nor on which CPUs.
@@ -193,8 +196,11 @@ class Encoder:
         long_text: LongText = "truncate",
         stride: int | None = None,
         keeps_places: bool = False,
+        cut: Cut = "longest_first",
     ) -> None:
         """`keeps_places` has rows tell where their tokens stand, which takes longer to find.
+
+        `cut` says what a long pair loses tokens of; with "only_first" its second text must leave the first some room.
 
         Raises ConfigError when `stride` leaves a window no token of its own.
         """
@@ -206,11 +212,13 @@ class Encoder:
         if windows and overlap >= room:
             raise ConfigError(f"stride must be below the {room} tokens that a window has for text, got {overlap}")
         tokenizer.enable_truncation(
-            max_length, stride=overlap, strategy="longest_first", direction="right" if windows else truncation_side
+            max_length, stride=overlap, strategy=cut, direction="right" if windows else truncation_side
         )
         self._tokenizer = tokenizer
         self._overlap = overlap
         self._max_length = max_length
+        self._truncation_side = truncation_side
+        self._stride = stride
         self._max_characters = max_characters
         self._long_text = long_text
         self._tokens_tell = long_text != "truncate" or not all(special)  # whether a text is bad may take tokens to tell
@@ -287,6 +295,27 @@ class Encoder:
             len(found) for part in _cut(texts) for found in self._encodings(self._whole.encode_batch_fast, part.texts)
         ]
         return np.array(counts, dtype=np.int64)
+
+    def room_beside(self, text: str) -> int:
+        """Tokens that the first text of a pair may have whose second is `text`, a checked one; below 1 where none."""
+        with native:
+            own = len(self._whole.encode(text, add_special_tokens=False))
+        return self._max_length - self._tokenizer.num_special_tokens_to_add(is_pair=True) - own
+
+    @cached_property
+    def cutting_first(self) -> Encoder:
+        """This encoder, but of a long pair it cuts the first text alone."""
+        from tokenizers import Tokenizer
+
+        return Encoder(
+            Tokenizer.from_str(self._tokenizer.to_str()),
+            max_length=self._max_length,
+            truncation_side=self._truncation_side,
+            max_characters=self._max_characters,
+            long_text=self._long_text,
+            stride=self._stride,
+            cut="only_first",
+        )
 
     @cached_property
     def unknown_token(self) -> int | None:

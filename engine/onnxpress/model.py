@@ -138,9 +138,7 @@ class Model:
             if self._mixed is None:
                 cascade = self._open_mixed()
                 self._held.callback(cascade.close)
-                mixed = object.__new__(type(self))  # a copy would be loaded again, as what is unpickled is
-                vars(mixed).update(vars(self), _cascade=cascade, _pool=None, _open_mixed=None)
-                self._mixed = mixed
+                self._mixed = self._like(_cascade=cascade, _pool=None, _open_mixed=None)
             return self._mixed
 
     def shape_of(self, tokens: int) -> int:
@@ -203,6 +201,12 @@ class Model:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _like(self, **others: object) -> Self:
+        """This model with `others` in place of some of its attributes; it is closed with this one."""
+        like = object.__new__(type(self))  # a copy would be loaded again, as what is unpickled is
+        vars(like).update(vars(self), **others)
+        return like
 
     def _call(self, texts: Sequence[Text | Words]) -> list[Answered]:
         """What becomes of a list of what may be texts, in one call: the parts, at least one, that it runs in."""

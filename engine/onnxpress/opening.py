@@ -59,6 +59,7 @@ class Opening:
         """
         if device == "cpu":
             session = self._open(variant, variant.cpu)
+            self._require_dimensions(session, self._dimensions)
             self._warm_up(session)
             return EqualLengths(session, max_tokens=self._most(device))
         if (problem := cuda_problem()) is not None:
@@ -67,6 +68,7 @@ class Opening:
         with self.artifact.held(variant.weights):
             content = self._content(variant, variant.portable)
             session = self._opened(variant, *content, device="cuda", index=index)
+        self._require_dimensions(session, self._dimensions)
         return PaddedBuckets(
             session,
             max_tokens=self._most(device),
@@ -78,6 +80,7 @@ class Opening:
     def packed(self, variant: Variant, graph: Graph) -> PackedRows:
         """What runs texts of different lengths at once, on the packed `graph` of `variant`, warmed up."""
         session = self._open(variant, graph)
+        self._require_dimensions(session, 2)
         self._warm_up(session)
         return PackedRows(
             session,
@@ -166,6 +169,19 @@ class Opening:
                 f"its manifest names {labels} labels, its graph gives {session.label_count}. Export again.",
             )
         return session
+
+    @property
+    def _dimensions(self) -> int:
+        """Of the logits of a graph that keeps rows apart."""
+        return 3 if self.artifact.manifest.task == "token-classification" else 2
+
+    def _require_dimensions(self, session: Session | WorkerSessions, wanted: int) -> None:
+        if session.output_rank != wanted:
+            raise ArtifactIntegrityError(
+                self.artifact.path,
+                f"its manifest is for {self.artifact.manifest.task}, its graph gives logits of {session.output_rank} "
+                "dimensions. Export again.",
+            )
 
     def _warm_up(self, session: Session | WorkerSessions) -> None:
         """Run one short row of no padding, on each session."""

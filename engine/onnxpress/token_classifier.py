@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Final, get_args, overload
+from typing import TYPE_CHECKING, Final, cast, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from onnxpress.errors import ConfigError, TaskError, TextTypeError
 from onnxpress.model import Model
 from onnxpress.tasks.entities import Aggregation, Entity, EntityMaker, answering_tokens
 from onnxpress.texts import Text, Words, as_list, as_several, describe, is_lone
-from onnxpress.vectors import bounds_of
+from onnxpress.vectors import bounds_of, split_vectors
 
 __all__ = ["OUTSIDE", "TokenClassifier", "require_aggregation"]
 
@@ -148,7 +148,7 @@ class TokenClassifier(Model):
         """
         if aggregation == "none":
             raise ConfigError("redact takes whole entities: aggregation must be simple, first, average or max")
-        several = as_several(texts)
+        several = cast("list[str]", as_several(texts))  # what is none is refused in the call
         entities = self(several, aggregation=aggregation, ignore_labels=ignore_labels)
         found = [_redacted(text, held, replace) for text, held in zip(several, entities, strict=True)]
         return found[0] if is_lone(texts) else found
@@ -203,7 +203,7 @@ class TokenClassifier(Model):
         kept = answering_tokens(answered.rows, which)
         assert answered.bounds is not None
         counts = np.add.reduceat(kept, answered.bounds[:-1], dtype=np.int64)
-        return np.split(answered.logits[kept], bounds_of(counts)[1:-1])
+        return split_vectors(answered.logits[kept], bounds_of(counts))
 
     if not TYPE_CHECKING:  # to type checkers these names do not exist
 
@@ -236,12 +236,12 @@ def _as_words(texts: Sequence[object]) -> list[Text | Words]:
     found: list[Text | Words] = []
     for index, words in enumerate(texts):
         try:
-            parts = as_list(words)
+            parts: list[object] = [*as_list(words)]
         except TextTypeError:
             raise TextTypeError(index, f"no list of words, but {describe(words)}") from None
-        if strange := next((word for word in parts if not isinstance(word, str)), None):
-            raise TextTypeError(index, f"a list of words of which one is {describe(strange)}")
-        found.append(Words(tuple(parts)))
+        if strange := [word for word in parts if not isinstance(word, str)]:
+            raise TextTypeError(index, f"a list of words of which one is {describe(strange[0])}")
+        found.append(Words(cast("tuple[str, ...]", tuple(parts))))
     return found
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bounds", "bounds_of", "places_of", "taken"]
+__all__ = ["Bounds", "bounds_of", "places_of", "split_vectors", "taken"]
 
 Bounds = NDArray[np.intp]
 """Where each item's vectors begin, and where the last one's end: ascending from 0, intp [items + 1]."""
@@ -25,6 +27,11 @@ def places_of(items: NDArray[np.intp], bounds: Bounds | None) -> NDArray[np.intp
     begins, counts = bounds[items], np.diff(bounds)[items]
     before = np.cumsum(counts) - counts
     return np.repeat(begins - before, counts) + np.arange(int(counts.sum()))
+
+
+def split_vectors(vectors: NDArray[np.float32], bounds: Bounds) -> list[NDArray[np.float32]]:
+    """The vectors of each item."""
+    return [vectors[begin:end] for begin, end in pairwise(bounds.tolist())]
 
 
 def taken(items: NDArray[np.intp], bounds: Bounds | None) -> Bounds | None:

@@ -16,12 +16,20 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 from onnxpress.errors import CheckpointError
 from onnxpress.manifest import Activation, ProblemType
 from onnxpress_export.adapter import Adapter, merge_adapter, read_adapter
-from onnxpress_export.checkpoint_files import check_files, check_quantization, check_unused
+from onnxpress_export.checkpoint_files import body_folder, check_files, check_quantization, check_unused
+from onnxpress_export.heads.sentence_classifier import (
+    SentenceHead,
+    adjusted_tokenizer,
+    load_sentence_classifier,
+    read_sentence_head,
+)
+from onnxpress_export.heads.sentence_files import read_sentence_files, stored_activation
 from onnxpress_export.loading_errors import TRUST, one_line
 from onnxpress_export.model_inputs import ending_token, vocabulary_size
 from onnxpress_export.positions import Trial, try_model
 from onnxpress_export.positions import max_length as read_max_length
 from onnxpress_export.tasks import ExportTask, chosen_task, stated_task
+from onnxpress_export.tasks.text_classification import TEXT_CLASSIFICATION
 from onnxpress_export.tokenizer import OwnTokenizer, load_tokenizer
 
 __all__ = ["Checkpoint", "load_checkpoint"]
@@ -91,24 +99,36 @@ def load_checkpoint(
         MissingDependencyError: It is an adapter, and PEFT is not installed.
     """
     adapter = read_adapter(source)
-    base = source if adapter is None else adapter.base
+    base = body_folder(source) if adapter is None else adapter.base
     check_files(source, base, allow_pickle=allow_pickle)
     revision = revision if adapter is None else adapter.revision
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, **({"revision": revision} if revision else {})}
+    files = None if adapter is not None else read_sentence_files(source, options)
+    head = None if files is None else read_sentence_head(source, files, allow_pickle=allow_pickle)
     config = _load_config(source, base, options)
+    if head is not None:
+        labels = _labels_of_head(source, head, labels)
+        config.problem_type = "multi_label_classification" if head.multi_label else None
     if adapter is not None and config.num_labels != adapter.label_count:
         config.num_labels = adapter.label_count  # which also names them anew
     if labels is not None:
         config.id2label, config.label2id = dict(enumerate(labels)), {name: i for i, name in enumerate(labels)}
-    kind = chosen_task(source, config, None if adapter is None else adapter.task, task)
+    if (stored := stored_activation(source, options)) is not None:
+        config.sentence_transformers = {"activation_fn": stored}  # which goes before what it wrote into config.json
+    stated = TEXT_CLASSIFICATION.adapter if head is not None else None if adapter is None else adapter.task
+    kind = chosen_task(source, config, stated, task)
     names = _labels(source, config)
     meaning = kind.meaning(source, config, len(names), problem_type, activation)
     config.problem_type = meaning.problem_type if problem_type is not None else config.problem_type
-    options_of_weights = {**options, "use_safetensors": None if allow_pickle else True}
-    model = _load_model(source, base, config, adapter, kind, options_of_weights)
+    own = load_tokenizer(_tokenizer_source(source, base), options)
+    if head is not None:
+        own = adjusted_tokenizer(head.files, own)
+        model = load_sentence_classifier(source, base, head, config, own, options, allow_pickle=allow_pickle)
+    else:
+        options_of_weights = {**options, "use_safetensors": None if allow_pickle else True}
+        model = _load_model(source, base, config, adapter, kind, options_of_weights)
     if adapter is not None:
         model = merge_adapter(source, model)
-    own = load_tokenizer(_tokenizer_source(source, base), options)
     _check_finite(source, model)
     _check_vocabulary(source, model, own.tokenizer)
     _check_ending(source, model, own.tokenizer)
@@ -136,6 +156,12 @@ def _load_config(source: str, base: str, options: dict[str, Any]) -> Any:
         config = AutoConfig.from_pretrained(base, **options)
         check_quantization(source, base, config.to_dict())
         return config
+
+
+def _labels_of_head(source: str, head: SentenceHead, asked: Sequence[str] | None) -> Sequence[str]:
+    if asked is not None and len(asked) != len(head.labels):
+        raise CheckpointError(source, f"its head gives {len(head.labels)} logits, and {len(asked)} labels are named.")
+    return head.labels if asked is None else asked
 
 
 def _tokenizer_source(source: str, base: str) -> str:

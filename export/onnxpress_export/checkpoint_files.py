@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from onnxpress.errors import CheckpointError
 
-__all__ = ["HUB_ID", "check_at_once", "check_files", "check_quantization", "check_unused"]
+__all__ = ["HUB_ID", "body_folder", "check_at_once", "check_files", "check_quantization", "check_unused", "find_file"]
 
 HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -34,6 +35,29 @@ _QUANTIZERS_OWN: Final = re.compile(
     r"\.(qweight|qzeros|scales|g_idx|weight_scale|weight_scale_inv|weight_packed|weight_zero_point|input_scale"
     r"|absmax|quant_map|quant_state\..+|SCB|weight_format|_packed_params.*|zero_point)$"
 )
+
+
+def find_file(source: str, name: str, options: Mapping[str, Any]) -> Path | None:
+    """Where the file `name` of the directory or Hub id `source` lies on this machine; None where there is none.
+
+    `options` are transformers' own.
+    """
+    folder = Path(source)
+    if folder.exists():
+        return folder / name if (folder / name).is_file() else None
+    from transformers.utils import cached_file
+
+    with suppress(OSError, ValueError):
+        found = cached_file(
+            source,
+            name,
+            revision=options.get("revision"),
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        return None if found is None else Path(found)
+    return None
 
 
 def check_files(source: str, base: str, *, allow_pickle: bool) -> None:
@@ -60,13 +84,28 @@ def check_files(source: str, base: str, *, allow_pickle: bool) -> None:
 
 def check_at_once(source: str, *, allow_pickle: bool) -> None:
     """`check_files` of what `source` holds, or of the local base that an adapter in it names; imports no library."""
-    settings, base = Path(source) / "adapter_config.json", source
+    settings, base = Path(source) / "adapter_config.json", body_folder(source)
     if settings.is_file():
         named = _object(source, settings).get("base_model_name_or_path")
         if not isinstance(named, str) or not Path(named).exists():
             return  # told when it is read
         base = named
     check_files(source, base, allow_pickle=allow_pickle)
+
+
+def body_folder(source: str) -> str:
+    """Where the transformers model of the directory `source` lies: itself, or the folder that its modules.json names.
+
+    So sentence-transformers laid its models out before its version 3.
+    """
+    path = Path(source) / "modules.json"
+    if not path.is_file():
+        return source
+    try:
+        first = json.loads(path.read_text(encoding="utf-8"))[0]["path"]
+        return str(Path(source) / first) if first and (Path(source) / first).is_dir() else source
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return source  # told when it is read
 
 
 def check_quantization(source: str, base: str, config: dict[str, Any]) -> None:

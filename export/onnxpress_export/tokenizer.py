@@ -11,16 +11,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
-from transformers.utils import cached_file
 
 from onnxpress.errors import CheckpointError
+from onnxpress_export.checkpoint_files import find_file
 from onnxpress_export.loading_errors import one_line
 from onnxpress_export.slow_tokenizer import SLOW_FILES, check_converted
 from onnxpress_export.token_corpus import corpus
@@ -57,7 +55,7 @@ def load_tokenizer(source: str, options: Mapping[str, Any]) -> OwnTokenizer:
     Raises:
         CheckpointError: There is none, it cannot be read, a package is missing, or converting it changes ids.
     """
-    path = _file(source, _FAST, options)
+    path = find_file(source, _FAST, options)
     theirs: Any = None
     with one_line(source, "transformers cannot load its tokenizer"):
         try:
@@ -122,7 +120,7 @@ def _converted(source: str, theirs: Any, options: Mapping[str, Any]) -> OwnToken
         )
     if set(theirs.get_vocab()) <= set(theirs.all_special_tokens):  # what transformers makes of missing files
         raise CheckpointError(source, "has no tokenizer. Save it beside the model (tokenizer.save_pretrained).")
-    check_converted(source, theirs, {name: _file(source, name, options) for name in SLOW_FILES})
+    check_converted(source, theirs, {name: find_file(source, name, options) for name in SLOW_FILES})
     text = _bare(theirs.backend_tokenizer.to_str()).to_str()
     return OwnTokenizer(tokenizer=_general(text, theirs, theirs, {}), reference=text, form="slow", rebuilt=None)
 
@@ -160,7 +158,7 @@ def _bare(content: str) -> Tokenizer:
 
 
 def _settings(source: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    path = _file(source, _SETTINGS, options)
+    path = find_file(source, _SETTINGS, options)
     if path is None:
         return {}
     with one_line(source, f"its {_SETTINGS} cannot be read"):
@@ -168,21 +166,3 @@ def _settings(source: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise CheckpointError(source, f"its {_SETTINGS} must hold a JSON object. Save the tokenizer again.")
     return settings
-
-
-def _file(source: str, name: str, options: Mapping[str, Any]) -> Path | None:
-    """Where the file `name` of `source` lies on this machine; None where there is none."""
-    folder = Path(source)
-    if folder.exists():
-        return folder / name if (folder / name).is_file() else None
-    with suppress(OSError, ValueError):
-        found = cached_file(
-            source,
-            name,
-            revision=options.get("revision"),
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_gated_repo=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-        return None if found is None else Path(found)
-    return None

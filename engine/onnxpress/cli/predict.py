@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BufferedIOBase
+from itertools import chain
 from typing import Annotated, Final, cast
 
 import msgspec
 import typer
 
-from onnxpress.classifier import Classifier
+from onnxpress.cli.asking import Answer, Wishes, asking
 from onnxpress.cli.lines import ready_lines
-from onnxpress.errors import ConfigError, TaskError, TextError
+from onnxpress.errors import ConfigError, TextError
 from onnxpress.loading import load
-from onnxpress.predictions import Prediction
+from onnxpress.model import Model
 from onnxpress.settings import OptimizeFor
-from onnxpress.tasks.entities import Aggregation, Entity
-from onnxpress.token_classifier import TokenClassifier, require_aggregation
+from onnxpress.tasks.ranking import Ranked
+from onnxpress.texts import Text
 
 __all__ = ["predict"]
 
 _CHUNK: Final = 512
-
-
-class _Answer(msgspec.Struct, omit_defaults=True):
-    text: str
-    label: str | None = None
-    score: float | None = None
-    predictions: list[Prediction] | None = None
-    logits: list[float] | list[list[float]] | None = None
-    entities: list[Entity] | None = None
 
 
 def predict(
@@ -43,8 +35,22 @@ def predict(
         bool, typer.Option("--accepted", help="Give the labels that reach their threshold, best first.")
     ] = False,
     logits: Annotated[
-        bool, typer.Option("--logits", help="Give the model's raw values, in the order of its labels.")
+        bool, typer.Option("--logits", "--raw", help="Give the model's raw values, in the order of its labels.")
     ] = False,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Choose from these, separated by commas, instead of the model's own (zero-shot, by NLI)."),
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="The sentence that each of --labels becomes.", show_default="This example is {}.")
+    ] = None,
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", help="Judge each of --labels by itself, rather than against the others.")
+    ] = False,
+    pair: Annotated[
+        bool, typer.Option("--pair", help="Two texts are a pair: arguments two by two, a tab between those of a line.")
+    ] = False,
+    query: Annotated[str | None, typer.Option(help="Rank the texts by how well they fit this one.")] = None,
     aggregation: Annotated[
         str | None,
         typer.Option(
@@ -55,86 +61,56 @@ def predict(
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or auto.")] = "auto",
 ) -> None:
-    """Label texts, or find their entities; prints one JSON object a text, in order. Lines are answered as they come."""
-    if top_k is not None and top_k < 1:
-        raise ConfigError(f"--top-k must be at least 1, got {top_k}")
-    if (top_k is not None) + accepted + logits > 1:
-        raise ConfigError("--top-k, --accepted and --logits ask for different answers; pass one of them")
+    """Label texts, or find their entities; prints one JSON object a text, in order. Lines are answered as they come.
+
+    With --query texts are ranked: printed best first, once all have come.
+    """
+    wishes = Wishes(
+        top_k=top_k,
+        accepted=accepted,
+        logits=logits,
+        labels=labels,
+        template=template,
+        multi_label=multi_label,
+        pair=pair,
+        query=query,
+        aggregation=aggregation,
+    )
     if not texts and sys.stdin is None:
         raise ConfigError("standard input is closed; pass texts as arguments, or open it")
+    given = None if not texts else wishes.of_arguments(texts)
     optimize_for: OptimizeFor = "latency" if texts else "throughput"
     with load(artifact, device=device, precision=precision, optimize_for=optimize_for) as classifier:
-        answer: _Answering | _Tagging
-        if isinstance(classifier, TokenClassifier):
-            if accepted or top_k is not None:
-                raise TaskError("--accepted" if accepted else "--top-k", "token-classification")
-            answer = _Tagging(classifier, cast("Aggregation", aggregation or "simple"), logits=logits)
-        elif aggregation is not None:
-            raise ConfigError("--aggregation is for labels of tokens; this artifact is for labels of whole texts")
-        else:
-            answer = _Answering(classifier, top_k, accepted=accepted, logits=logits)
-        if texts:
-            _print(answer(texts))
+        answer = asking(classifier, wishes)
+        if given is not None:
+            _print(answer(given))
             return
         lines = ready_lines(cast("BufferedIOBase", sys.stdin.buffer), _CHUNK)
-        for answers in _answered_lines(answer, lines):
+        chunks = [list(chain.from_iterable(lines))] if query is not None else lines
+        for answers in _answered_lines(classifier, answer, wishes, chunks):
             _print(answers)
 
 
-class _Answering:
-    """What is asked of each text."""
-
-    def __init__(self, classifier: Classifier, top_k: int | None, *, accepted: bool, logits: bool) -> None:
-        self.classifier = classifier
-        self._top_k = top_k
-        self._accepted = accepted
-        self._logits = logits
-
-    def __call__(self, texts: Sequence[str]) -> list[_Answer]:
-        """Answers to all of them. Raises TextError, by the place in `texts`."""
-        classifier = self.classifier
-        if self._logits:
-            rows = classifier.logits(texts).tolist()
-            return [_Answer(text, logits=row) for text, row in zip(texts, rows, strict=True)]
-        if self._accepted or self._top_k is not None:
-            ranked = classifier.accepted(texts) if self._top_k is None else classifier(texts, top_k=self._top_k)
-            return [_Answer(text, predictions=best) for text, best in zip(texts, ranked, strict=True)]
-        return [_Answer(t, p.label, p.score) for t, p in zip(texts, classifier(texts), strict=True)]
-
-
-class _Tagging:
-    """What is asked of the tokens of each text."""
-
-    def __init__(self, classifier: TokenClassifier, aggregation: Aggregation, *, logits: bool) -> None:
-        require_aggregation(aggregation)
-        self.classifier = classifier
-        self._aggregation = aggregation
-        self._logits = logits
-
-    def __call__(self, texts: Sequence[str]) -> list[_Answer]:
-        """Answers to all of them. Raises TextError, by the place in `texts`."""
-        if self._logits:
-            return [
-                _Answer(t, logits=rows.tolist()) for t, rows in zip(texts, self.classifier.logits(texts), strict=True)
-            ]
-        found = self.classifier(texts, aggregation=self._aggregation)
-        return [_Answer(text, entities=entities) for text, entities in zip(texts, found, strict=True)]
-
-
-def _answered_lines(answer: _Answering | _Tagging, chunks: Iterable[list[str]]) -> Iterator[list[_Answer]]:
+def _answered_lines(
+    classifier: Model,
+    answer: Callable[[Sequence[Text]], Sequence[Answer | Ranked]],
+    wishes: Wishes,
+    chunks: Iterable[Sequence[str]],
+) -> Iterator[Sequence[Answer | Ranked]]:
     """Answers to the lines of each chunk; those before a bad line are answered before it is told, by its number."""
     done = 0
     for lines in chunks:
-        bad = next(iter(answer.classifier.rejected(lines)), None)
-        good = lines if bad is None else lines[: bad.index]
-        if good:
+        texts, problem = wishes.of_lines(lines, done)
+        if (bad := next(iter(classifier.rejected(texts)), None)) is not None:
+            texts, problem = texts[: bad.index], _of_line(bad, done)
+        if texts and (problem is None or wishes.query is None):  # a ranking is of all texts, or of none
             try:
-                answers = answer(good)
+                answers = answer(texts)
             except TextError as error:
                 raise _of_line(error, done) from error
             yield answers
-        if bad is not None:
-            raise _of_line(bad, done) from bad
+        if problem is not None:
+            raise problem
         done += len(lines)
 
 
@@ -142,7 +118,7 @@ def _of_line(error: TextError, before: int) -> ConfigError:
     return ConfigError(f"line {before + error.index + 1:,} of standard input {error.problem}")
 
 
-def _print(answers: Iterable[_Answer]) -> None:
+def _print(answers: Iterable[Answer | Ranked]) -> None:
     """Write and flush: what reads may wait for these very answers."""
     for answer in answers:
         sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")

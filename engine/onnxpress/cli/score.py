@@ -20,6 +20,7 @@ from onnxpress.scoring.api import score as score_files
 from onnxpress.scoring.names import printable
 from onnxpress.scoring.options import Engine, Format, OnBadRow
 from onnxpress.scoring.summary import Progress, ScoreSummary
+from onnxpress.tasks.zero_shot import split_labels
 
 __all__ = ["score"]
 
@@ -41,6 +42,17 @@ def score(
             show_default="label,score",
         ),
     ] = None,
+    zero_shot_labels: Annotated[
+        str | None,
+        typer.Option(help="Choose from these, separated by commas, instead of the model's own (zero-shot, by NLI)."),
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(help="The sentence that each of these labels becomes.", show_default="This example is {}."),
+    ] = None,
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", help="Judge each of these labels by itself, not against the others.")
+    ] = False,
     input_format: Annotated[str | None, typer.Option(help="csv, tsv, jsonl, parquet or txt (a text a line).")] = None,
     output_format: Annotated[str | None, typer.Option(help="csv, tsv, jsonl or parquet.")] = None,
     quoted_tsv: Annotated[
@@ -72,6 +84,9 @@ def score(
                 text_column=text_column,
                 pair_column=pair_column,
                 columns=None if columns is None else [name.strip() for name in columns.split(",")],
+                zero_shot_labels=None if zero_shot_labels is None else split_labels(zero_shot_labels),
+                template=template,
+                multi_label=multi_label,
                 input_format=cast("Format | None", input_format),
                 output_format=cast("Format | None", output_format),
                 quoted_tsv=quoted_tsv,

@@ -22,6 +22,9 @@ def score(
     text_column: str = "text",
     pair_column: str | None = None,
     columns: Sequence[str] | None = None,
+    zero_shot_labels: Sequence[str] | None = None,
+    template: str | None = None,
+    multi_label: bool = False,
     input_format: Format | None = None,
     output_format: Format | None = None,
     quoted_tsv: bool = False,
@@ -53,6 +56,10 @@ def score(
         columns: What to add: of "label", "score", "probabilities", "logits", "accepted" and "top3" (any number);
             None for label and score, or a regression's values. Where tokens have the labels, of "entities", which None
             stands for, "entities_first", "entities_average", "entities_max" and "tokens".
+        zero_shot_labels: The labels to choose from instead of the model's own, which must be one of natural language
+            inference (`Classifier.zero_shot`).
+        template: The sentence that each of these becomes, with {} in its place; None for "This example is {}.".
+        multi_label: Whether each of these is judged by itself.
         input_format: "csv", "tsv", "jsonl", "parquet" or "txt"; None for what the names tell.
         output_format: The same but for "txt"; of a directory, the input's by default.
         quoted_tsv: Whether fields of TSV, read or written, are quoted as in CSV; they stand as they are otherwise.
@@ -86,6 +93,9 @@ def score(
         text_column=text_column,
         pair_column=pair_column,
         columns=None if columns is None else tuple(columns),
+        zero_shot_labels=None if zero_shot_labels is None else tuple(zero_shot_labels),
+        template=template,
+        multi_label=multi_label,
         input_format=input_format,
         output_format=output_format,
         quoted_tsv=quoted_tsv,

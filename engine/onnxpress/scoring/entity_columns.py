@@ -49,6 +49,5 @@ def entity_values(answered: Sequence[Answered], classifier: TokenClassifier, col
     offsets = list(accumulate(map(len, lists), initial=0))
     entities: list[Entity] = list(chain.from_iterable(lists))
     members = [pa.array([getattr(entity, field.name) for entity in entities], field.type) for field in _ENTITY]
-    return pa.ListArray.from_arrays(
-        pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(members, fields=list(_ENTITY))
-    )
+    structs = pa.StructArray.from_arrays(members, fields=list(_ENTITY))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)

@@ -45,11 +45,20 @@ def job_facts(
         "quoted_tsv": options.quoted_tsv,
         "pair_column": options.pair_column,
         "text_column": options.text_column,
+        **({} if options.zero_shot_labels is None else _zero_shot_facts(options)),
         **engine.facts(),
         **{f"version of {package}": _version(package) for package in _VERSIONED},
     }
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(facts))
     return plain
+
+
+def _zero_shot_facts(options: ScoreOptions) -> dict[str, Any]:
+    return {
+        "zero_shot_labels": options.zero_shot_labels,
+        "template": options.template,
+        "multi_label": options.multi_label,
+    }
 
 
 def require_same_facts(begun: dict[str, Any], now: dict[str, Any], on_bad_row: str, output: str) -> None:

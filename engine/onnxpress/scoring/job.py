@@ -12,9 +12,18 @@ from typing import BinaryIO, Final
 from uuid import uuid4
 
 from onnxpress.artifact import Artifact, open_artifact
-from onnxpress.errors import ConfigError, JobChangedError, JobError, JobStoppedError, OnnxpressError, OutputExistsError
+from onnxpress.errors import (
+    ConfigError,
+    JobChangedError,
+    JobError,
+    JobStoppedError,
+    OnnxpressError,
+    OutputExistsError,
+    TaskError,
+)
 from onnxpress.scoring.arithmetic import require_all_read
 from onnxpress.scoring.assemble import publish, publish_rejects
+from onnxpress.scoring.chosen_labels import chosen_labels
 from onnxpress.scoring.columns import plan_columns
 from onnxpress.scoring.engine import EngineSettings, settle_engine
 from onnxpress.scoring.facts import job_facts, require_same_facts
@@ -99,6 +108,8 @@ def _require_task(artifact: Artifact, options: ScoreOptions) -> None:
         return
     if options.pair_column is not None:
         raise ConfigError(f"{artifact.path} labels the tokens of one text; leave --pair-column (pair_column=) out")
+    if options.zero_shot_labels is not None:
+        raise TaskError("--labels (zero_shot_labels=)", artifact.manifest.task)
     if options.profile is not None:
         raise ConfigError(f"{artifact.path} labels tokens; a profile (--profile, profile=) is of labels of texts")
 
@@ -185,12 +196,14 @@ def _plan(
 ) -> Plan:
     layout, state = header.layout, target.state.resolve()
     taken = unique_names(layout.names) if target.format == "jsonl" else layout.names
-    columns = plan_columns(options.columns, artifact.manifest, taken)
+    hypotheses, manifest = chosen_labels(artifact.manifest, options)
+    columns = plan_columns(options.columns, manifest, taken)
     if target.format == "tsv" and not options.quoted_tsv:
         require_writable_names([*layout.names, *(column.name for column in columns)], target.name)
     return Plan(
         artifact=str(artifact.path.resolve()),
-        manifest=artifact.manifest,
+        manifest=manifest,
+        hypotheses=hypotheses,
         engine=engine,
         source=Source(
             files=files,

@@ -47,6 +47,9 @@ class ScoreOptions:
     text_column: str = "text"
     pair_column: str | None = None
     columns: tuple[str, ...] | None = None
+    zero_shot_labels: tuple[str, ...] | None = None
+    template: str | None = None
+    multi_label: bool = False
     input_format: Format | None = None
     output_format: Format | None = None
     quoted_tsv: bool = False
@@ -78,6 +81,10 @@ class ScoreOptions:
         ):
             if number is not None and number < 1:
                 raise ConfigError(f"{name} must be at least 1, got {number}")
+        if self.zero_shot_labels is None and (self.template is not None or self.multi_label):
+            raise ConfigError("template and multi_label say how zero_shot_labels are asked for; pass these too")
+        if self.zero_shot_labels is not None and self.pair_column is not None:
+            raise ConfigError("zero_shot_labels are paired with single texts; leave pair_column out")
         if not 0 <= self.gpus_per_worker < float("inf"):
             raise ConfigError(f"gpus_per_worker must be at least 0, got {self.gpus_per_worker}")
         if self.engine == "local" and (self.workers, self.gpus_per_worker, self.ray_address) != (1, 0, None):

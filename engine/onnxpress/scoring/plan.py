@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from onnxpress.classifier import Classifier
 from onnxpress.loading import load
 from onnxpress.manifest import Manifest
 from onnxpress.model import Model
@@ -14,6 +15,8 @@ from onnxpress.scoring.columns import AnswerColumn
 from onnxpress.scoring.engine import EngineSettings
 from onnxpress.scoring.options import Compression, Format, OnBadRow
 from onnxpress.scoring.source import Source
+from onnxpress.tasks.zero_shot import Hypotheses
+from onnxpress.zero_shot_classifier import ZeroShotClassifier
 
 __all__ = ["PART_ROWS", "Plan", "open_classifier"]
 
@@ -25,7 +28,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         artifact: The artifact's directory.
-        manifest: The artifact's.
+        manifest: The artifact's, with the labels that are chosen from.
+        hypotheses: What these are asked as; None where they are the artifact's own.
         engine: How it is loaded.
         source: The input.
         columns: The answer's columns.
@@ -38,6 +42,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     artifact: str
     manifest: Manifest
+    hypotheses: Hypotheses | None
     engine: EngineSettings
     source: Source
     columns: tuple[AnswerColumn, ...]
@@ -52,7 +57,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def open_classifier(plan: Plan) -> Model:
     """The classifier that scores the parts."""
     engine = plan.engine
-    return load(
+    model: Model = load(
         plan.artifact,
         device=engine.device,
         precision=engine.precision,
@@ -63,3 +68,6 @@ def open_classifier(plan: Plan) -> Model:
         max_characters=engine.max_characters,
         spinning=False,
     )
+    if plan.hypotheses is None or not isinstance(model, Classifier):
+        return model
+    return ZeroShotClassifier.of(model, plan.hypotheses)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar, overload
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from onnxpress.classifier import Classifier
 from onnxpress.ending import native
-from onnxpress.errors import ClosedError, DeadlineExceededError
+from onnxpress.errors import ClosedError, DeadlineExceededError, TextError
 from onnxpress.model import Model
 from onnxpress.predictions import Prediction, predicted, require_top_k
 from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.request import QueueLimits, Request, stacked
-from onnxpress.serving.service import Service, WhenFull
+from onnxpress.serving.service import Encode, Service, WhenFull
+from onnxpress.tasks.ranking import Ranked, query_pairs, ranked
+from onnxpress.tasks.zero_shot import TEMPLATE, ZeroShot, answers, pairs, premises, text_of
 from onnxpress.texts import LoneText, Text, as_several, is_lone
 
 __all__ = ["AsyncClassifier", "AsyncService"]
@@ -86,13 +88,16 @@ class AsyncService(Generic[_Model]):
     ) -> None:
         await self.close()
 
-    async def _asked(self, texts: Sequence[Text], timeout: float | None) -> list[Request]:
-        """Requests for `texts`, each answered. Raises as `AsyncClassifier.classify` does."""
+    async def _asked(self, texts: Sequence[Text], timeout: float | None, encode: Encode | None = None) -> list[Request]:
+        """Requests for `texts`, each answered; `encode` as in `Service.queue`.
+
+        Raises as `AsyncClassifier.classify` does.
+        """
         try:
             requests = self._service.enter(len(texts), timeout)
             try:
                 async with asyncio.timeout(requests[0].remaining() if requests else None):
-                    await self._answered(requests, texts)
+                    await self._answered(requests, texts, encode)
                     return requests
             finally:
                 for request in requests:
@@ -104,13 +109,13 @@ class AsyncService(Generic[_Model]):
             native.hold_daemon()
             raise
 
-    async def _answered(self, requests: Sequence[Request], texts: Sequence[Text]) -> None:
+    async def _answered(self, requests: Sequence[Request], texts: Sequence[Text], encode: Encode | None) -> None:
         """Tokenize `texts`, here or in another thread, and wait for their logits."""
         if sum(map(_characters, texts)) <= _INLINE_CHARACTERS:
-            self._service.queue(requests, texts)
+            self._service.queue(requests, texts, encode)
         else:
             try:
-                tokenizing = self._tokenizing.submit(self._service.queue, requests, texts)
+                tokenizing = self._tokenizing.submit(self._service.queue, requests, texts, encode)
             except RuntimeError:  # its threads end with the service, and with the program's main thread
                 raise ClosedError("service") from None
             await asyncio.wrap_future(tokenizing)
@@ -181,6 +186,71 @@ class AsyncClassifier(AsyncService[Classifier]):
         self._classifier.require_accepting()
         found = self._classifier.accept(self._classifier.scores(await self.logits(texts, timeout=timeout)))
         return found[0] if is_lone(texts) else found
+
+    @overload
+    async def zero_shot(
+        self,
+        texts: str | Mapping[str, str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> ZeroShot: ...  # type: ignore[overload-overlap]
+    @overload
+    async def zero_shot(
+        self,
+        texts: Sequence[str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> list[ZeroShot]: ...
+
+    async def zero_shot(
+        self,
+        texts: str | Mapping[str, str] | Sequence[str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> ZeroShot | list[ZeroShot]:
+        """The labels that fit a text, or each of several, as `Classifier.zero_shot` has them.
+
+        Each pair of a text and a label is a request. Raises as `classify` does.
+
+        Raises:
+            ConfigError: The model is not made for it, or the labels or the template cannot be used; or a first stage
+                answers.
+        """
+        classifier = self._classifier
+        self._service.require_comparable()
+        hypotheses = classifier.hypotheses(labels, template, multi_label=multi_label)
+        several = premises(texts)
+        try:
+            requests = await self._asked(pairs(several, hypotheses), timeout, classifier.cutting_first().encode)
+        except TextError as error:
+            raise text_of(error, hypotheses) from error.__cause__
+        found = answers(several, stacked(requests, len(classifier.labels)), hypotheses)
+        return found[0] if is_lone(texts) else found
+
+    async def rank(
+        self, query: str, documents: Sequence[str], *, top_k: int | None = None, timeout: float | None = None
+    ) -> list[Ranked]:
+        """`documents` by how well they fit `query`, best first, as `Classifier.rank` has them.
+
+        Raises as `classify` does.
+
+        Raises:
+            ConfigError: The model has several labels, `top_k` is below 1, or a first stage answers.
+        """
+        classifier = self._classifier
+        classifier.require_ranking(top_k)
+        self._service.require_comparable()
+        requests = await self._asked(query_pairs(query, documents), timeout)
+        return ranked(documents, classifier.scores(stacked(requests, len(classifier.labels))), top_k)
 
     async def logits(self, texts: LoneText | Sequence[Text], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Raw scores, float32 [texts, labels], of a text (one row), a pair, or several. Raises as `classify` does."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, get_args
 
+from onnxpress.encoder import TokenRows
 from onnxpress.errors import ConfigError, ForkedError, TextError
 from onnxpress.model import Model
 from onnxpress.serving.batcher import Batcher
@@ -14,7 +15,10 @@ from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.request import QueueLimits, Request
 from onnxpress.texts import Text
 
-__all__ = ["Service", "WhenFull"]
+__all__ = ["Encode", "Service", "WhenFull"]
+
+Encode = Callable[[Sequence[Text]], TokenRows]
+"""Makes tokens of texts, as `Model.encode` does."""
 
 WhenFull = Literal["raise", "wait"]
 
@@ -50,8 +54,10 @@ class Service:
         self._batcher.enter(requests, wait=self._wait)
         return requests
 
-    def queue(self, requests: Sequence[Request], texts: Sequence[Text]) -> None:
+    def queue(self, requests: Sequence[Request], texts: Sequence[Text], encode: Encode | None = None) -> None:
         """Tokenize `texts`, one for each of `requests`, which entered, and queue these.
+
+        `encode` makes tokens of a list of them; None for the model's own.
 
         Raises:
             TextError: A text cannot be classified; none is.
@@ -62,13 +68,18 @@ class Service:
                 if request.future.done():  # nobody waits for it any more
                     continue
                 try:
-                    request.rows = self._model.encode([text])
+                    request.rows = (encode or self._model.encode)([text])
                 except TextError as error:
                     raise error.moved(index) from None
         except BaseException as error:
             self._batcher.withdraw(requests, error)
             raise
         self._batcher.put(requests, wait=self._wait)
+
+    def require_comparable(self) -> None:
+        """Raise ConfigError where a first stage answers: what it says cannot be held against the model's own scores."""
+        if "first" in self._model.stages:
+            raise ConfigError("scores of a first stage cannot be compared. Load the artifact with first_stage=False.")
 
     def metrics(self) -> ServiceMetrics:
         """The state now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Generic, Self, TypeVar, overload
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from onnxpress.classifier import Classifier
 from onnxpress.ending import native
-from onnxpress.errors import ClosedError, DeadlineExceededError
+from onnxpress.errors import ClosedError, DeadlineExceededError, TextError
 from onnxpress.model import Model
 from onnxpress.predictions import Prediction, predicted, require_top_k
 from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.request import QueueLimits, Request, stacked
-from onnxpress.serving.service import Service, WhenFull
+from onnxpress.serving.service import Encode, Service, WhenFull
+from onnxpress.tasks.ranking import Ranked, query_pairs, ranked
+from onnxpress.tasks.zero_shot import TEMPLATE, ZeroShot, answers, pairs, premises, text_of
 from onnxpress.texts import LoneText, Text, as_several, as_text, is_lone
 
 __all__ = ["ThreadedClassifier", "ThreadedService"]
@@ -79,12 +81,12 @@ class ThreadedService(Generic[_Model]):
     ) -> None:
         self.close()
 
-    def _asked(self, texts: Sequence[Text], timeout: float | None) -> list[Request]:
+    def _asked(self, texts: Sequence[Text], timeout: float | None, encode: Encode | None = None) -> list[Request]:
         """Requests for `texts`, each answered. Raises as `AsyncClassifier.classify` does."""
         try:
             requests = self._service.enter(len(texts), timeout)
             try:
-                self._service.queue(requests, texts)
+                self._service.queue(requests, texts, encode)
                 for request in requests:
                     request.future.result(request.remaining())
                 return requests
@@ -141,6 +143,58 @@ class ThreadedClassifier(ThreadedService[Classifier]):
         self._classifier.require_accepting()
         found = self._classifier.accept(self._classifier.scores(self.logits(texts, timeout=timeout)))
         return found[0] if is_lone(texts) else found
+
+    @overload
+    def zero_shot(
+        self,
+        texts: str | Mapping[str, str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> ZeroShot: ...  # type: ignore[overload-overlap]
+    @overload
+    def zero_shot(
+        self,
+        texts: Sequence[str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> list[ZeroShot]: ...
+
+    def zero_shot(
+        self,
+        texts: str | Mapping[str, str] | Sequence[str],
+        labels: str | Iterable[str],
+        *,
+        template: str = TEMPLATE,
+        multi_label: bool = False,
+        timeout: float | None = None,
+    ) -> ZeroShot | list[ZeroShot]:
+        """The labels that fit; arguments and errors are those of `AsyncClassifier.zero_shot`."""
+        classifier = self._classifier
+        self._service.require_comparable()
+        hypotheses = classifier.hypotheses(labels, template, multi_label=multi_label)
+        several = premises(texts)
+        try:
+            requests = self._asked(pairs(several, hypotheses), timeout, classifier.cutting_first().encode)
+        except TextError as error:
+            raise text_of(error, hypotheses) from error.__cause__
+        found = answers(several, stacked(requests, len(classifier.labels)), hypotheses)
+        return found[0] if is_lone(texts) else found
+
+    def rank(
+        self, query: str, documents: Sequence[str], *, top_k: int | None = None, timeout: float | None = None
+    ) -> list[Ranked]:
+        """`documents`, best first; arguments and errors are those of `AsyncClassifier.rank`."""
+        classifier = self._classifier
+        classifier.require_ranking(top_k)
+        self._service.require_comparable()
+        requests = self._asked(query_pairs(query, documents), timeout)
+        return ranked(documents, classifier.scores(stacked(requests, len(classifier.labels))), top_k)
 
     def logits(self, texts: LoneText | Sequence[Text], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Raw scores, float32 [texts, labels]; arguments and errors are those of `AsyncClassifier.logits`."""

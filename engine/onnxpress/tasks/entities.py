@@ -99,7 +99,8 @@ class _Tokens:
         if aggregation == "first":
             scores = self.scores[begins]
         elif aggregation == "average":
-            scores = np.add.reduceat(self.scores, begins) / (ends - begins + 1).astype(np.float32)[:, None]
+            sums = np.add.reduceat(self.scores, begins)
+            scores = (sums / (ends - begins + 1)[:, None]).astype(np.float32)
         else:
             surest = self.scores.max(axis=-1)
             highest = np.repeat(np.maximum.reduceat(surest, begins), ends - begins + 1)

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from onnxpress_export.attention import deberta_v2, interface, longformer, mpnet, sdpa
 from onnxpress_export.attention.interface import AttentionArgumentError
 from onnxpress_export.attention.operator import MULTI_HEAD_ATTENTION, counted
+from onnxpress_export.heads.sentence_classifier import SentenceClassifier
 
 __all__ = ["MULTI_HEAD_ATTENTION", "AttentionArgumentError", "captured_attention", "promised_attentions"]
 
@@ -34,10 +35,16 @@ def captured_attention(model: PreTrainedModel) -> Iterator[None]:
 
     Afterwards `model` computes its attention as before.
     """
+    model = attending(model)
     asks = model._supports_attention_backend or model._can_set_attn_implementation()
     default = interface.captured if asks else sdpa.captured
     with _BY_MODEL_TYPE.get(model.config.model_type, default)(model):
         yield
+
+
+def attending(model: PreTrainedModel) -> PreTrainedModel:
+    """The part of `model` that has its attentions: the body, where other modules make logits of its tokens."""
+    return model.body if isinstance(model, SentenceClassifier) else model
 
 
 def promised_attentions(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]) -> int:

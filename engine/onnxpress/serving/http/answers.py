@@ -17,12 +17,13 @@ from onnxpress.predictions import activate, top_labels
 from onnxpress.serving.asynchronous import AsyncClassifier
 from onnxpress.serving.http.arrival import Deadline
 from onnxpress.serving.http.limits import Limits
-from onnxpress.serving.http.messages import Parameters, PredictRequest, RerankRequest, texts_of
+from onnxpress.serving.http.messages import Parameters, PredictRequest, RerankRequest, ZeroShotRequest, texts_of
 from onnxpress.serving.http.models import Model
 from onnxpress.serving.http.refusal import Refusal
+from onnxpress.tasks.zero_shot import TEMPLATE, split_labels
 from onnxpress.texts import Text
 
-__all__ = ["describe_model", "predict", "require_taken", "rerank"]
+__all__ = ["describe_model", "predict", "require_taken", "rerank", "zero_shot"]
 
 
 class _Cutting(Protocol):
@@ -58,6 +59,33 @@ async def predict(model: Model, request: PredictRequest, limits: Limits, deadlin
         for row in top_labels(activate(logits, activation), model.manifest.labels, count)
     ]
     return ranked[0] if alone and request.parameters is UNSET else ranked
+
+
+async def zero_shot(model: Model, request: ZeroShotRequest, limits: Limits, deadline: Deadline) -> list[Any]:
+    """The request's labels of a text with their scores, best first; of several texts, a list of these.
+
+    Raises as `predict`; each pair of a text and a label counts as a text.
+
+    Raises:
+        ConfigError: The model is not made for it, or the labels or the template cannot be used.
+    """
+    if not request.inputs:
+        raise Refusal(400, "Empty", "inputs is empty. Send a text, or a list of texts.")
+    parameters = request.parameters
+    labels = split_labels(parameters.candidate_labels)
+    texts = 1 if isinstance(request.inputs, str) else len(request.inputs)
+    _require_few(texts * len(labels), limits)
+    found = await _labelling(model).zero_shot(
+        [request.inputs] if isinstance(request.inputs, str) else request.inputs,
+        labels,
+        template=TEMPLATE if parameters.hypothesis_template is None else parameters.hypothesis_template,
+        multi_label=bool(parameters.multi_label),
+        timeout=deadline.remaining(),
+    )
+    rows = [
+        [{"label": label, "score": score} for label, score in zip(one.labels, one.scores, strict=True)] for one in found
+    ]
+    return rows[0] if isinstance(request.inputs, str) else rows
 
 
 async def rerank(model: Model, request: RerankRequest, limits: Limits, deadline: Deadline) -> list[dict[str, Any]]:
@@ -113,9 +141,7 @@ async def require_taken(
     model: Model, texts: Sequence[Text], request: _Cutting, limits: Limits, deadline: Deadline
 ) -> None:
     """Raise what is wrong with so many texts, or with one that the model would not read whole where it must."""
-    if len(texts) > limits.max_texts:
-        words = f"batch size {len(texts):,} > maximum allowed batch size {limits.max_texts:,}. Send it in parts."
-        raise Refusal(422, "Validation", words)
+    _require_few(len(texts), limits)
     own = model.manifest.truncation_side
     other = request.truncation_direction is not None and request.truncation_direction.lower() != own
     try:
@@ -153,6 +179,12 @@ async def _logits(
     service = _labelling(model)
     await require_taken(model, texts, request, limits, deadline)
     return await service.logits(texts, timeout=deadline.remaining())
+
+
+def _require_few(texts: int, limits: Limits) -> None:
+    if texts > limits.max_texts:
+        words = f"batch size {texts:,} > maximum allowed batch size {limits.max_texts:,}. Send it in parts."
+        raise Refusal(422, "Validation", words)
 
 
 def _require_whole(model: Model, texts: Sequence[Text], way_out: str) -> None:

@@ -13,11 +13,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from onnxpress.serving.http.answers import describe_model, predict, rerank
+from onnxpress.serving.http.answers import describe_model, predict, rerank, zero_shot
 from onnxpress.serving.http.arrival import Deadline, read_body, require_token, unless_gone
 from onnxpress.serving.http.exposition import exposition
 from onnxpress.serving.http.limits import Limits
-from onnxpress.serving.http.messages import PredictRequest, RerankRequest, as_request, parse
+from onnxpress.serving.http.messages import (
+    PredictRequest,
+    RerankRequest,
+    ZeroShotRequest,
+    as_request,
+    brings_labels,
+    parse,
+)
 from onnxpress.serving.http.models import Model
 from onnxpress.serving.http.openapi import openapi, page
 from onnxpress.serving.http.refusal import Refusal, refusal_of, refused, refused_by_router
@@ -126,6 +133,8 @@ class _Routes:
     async def _predict(self, model: Model, content: Any, deadline: Deadline) -> Any:
         if isinstance(model.service, AsyncTokenClassifier):
             return await tag(model, as_request(content, TagRequest), self._limits, deadline)
+        if brings_labels(content):
+            return await zero_shot(model, as_request(content, ZeroShotRequest), self._limits, deadline)
         return await predict(model, as_request(content, PredictRequest), self._limits, deadline)
 
     async def _rerank(self, model: Model, content: Any, deadline: Deadline) -> Any:

@@ -11,7 +11,17 @@ from msgspec import UNSET, UnsetType
 from onnxpress.serving.http.refusal import Refusal
 from onnxpress.texts import Text
 
-__all__ = ["Parameters", "PredictRequest", "RerankRequest", "as_request", "parse", "texts_of"]
+__all__ = [
+    "Parameters",
+    "PredictRequest",
+    "RerankRequest",
+    "ZeroShotParameters",
+    "ZeroShotRequest",
+    "as_request",
+    "brings_labels",
+    "parse",
+    "texts_of",
+]
 
 _Direction = Literal["left", "right", "Left", "Right"]
 _Message = TypeVar("_Message")
@@ -53,6 +63,27 @@ class PredictRequest(msgspec.Struct, frozen=True, kw_only=True):
     parameters: Parameters | UnsetType | None = UNSET
 
 
+class ZeroShotParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The parameters of Hugging Face's zero-shot classification.
+
+    Attributes:
+        candidate_labels: The labels to choose from; a string of them has commas between.
+        hypothesis_template: The sentence that a label becomes, with {} in its place; None for "This example is {}.".
+        multi_label: Whether each label is judged by itself, rather than against the others.
+    """
+
+    candidate_labels: str | list[str]
+    hypothesis_template: str | None = None
+    multi_label: bool | None = None
+
+
+class ZeroShotRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be classified by labels that the request brings; `inputs` is a text, or several."""
+
+    inputs: str | list[str]
+    parameters: ZeroShotParameters
+
+
 class RerankRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A query, and the texts to rank for it.
 
@@ -92,6 +123,12 @@ def as_request(content: Any, kind: type[_Message]) -> _Message:
         return msgspec.convert(content, kind)
     except (msgspec.ValidationError, RecursionError, UnicodeEncodeError) as error:  # the last: a name in surrogates
         raise Refusal(422, "Validation", f"{error}. GET /openapi.json says what a request holds.") from None
+
+
+def brings_labels(content: Any) -> bool:
+    """Whether what `parse` gave is a `ZeroShotRequest`: its parameters name the labels."""
+    parameters = content.get("parameters") if isinstance(content, dict) else None
+    return isinstance(parameters, dict) and "candidate_labels" in parameters
 
 
 def texts_of(inputs: str | list[str | list[str]]) -> tuple[list[Text], bool]:

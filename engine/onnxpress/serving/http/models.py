@@ -77,7 +77,8 @@ def open_models(
     models: dict[str, Model] = {}
     for name, path in artifacts.items():
         manifest = open_artifact(path).manifest
-        classifier = held.enter_context(load(path))
+        classifier = load(path)
+        held.enter_context(classifier)
         service = _service(classifier, limits)
         models[name] = Model(name=name, manifest=manifest, classifier=classifier, service=service)
     return models

@@ -10,7 +10,7 @@ import msgspec
 from onnxpress import __version__
 from onnxpress.serving.http.arrival import TIMEOUT_HEADER
 from onnxpress.serving.http.limits import Limits
-from onnxpress.serving.http.messages import PredictRequest, RerankRequest
+from onnxpress.serving.http.messages import PredictRequest, RerankRequest, ZeroShotRequest
 from onnxpress.serving.http.tagging import TagRequest
 
 __all__ = ["openapi", "page"]
@@ -41,11 +41,6 @@ _ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "Prediction": _PREDICTION,
     "Predictions": {"anyOf": [_PREDICTIONS, {"type": "array", "items": _PREDICTIONS}]},
     "Entities": {"anyOf": [_ENTITIES, {"type": "array", "items": _ENTITIES}]},
-    "Answer": {"anyOf": [{"$ref": "#/components/schemas/Predictions"}, {"$ref": "#/components/schemas/Entities"}]},
-    "Asked": {
-        "description": "A PredictRequest of a model that labels texts, a TagRequest of one that labels their tokens",
-        "anyOf": [{"$ref": "#/components/schemas/PredictRequest"}, {"$ref": "#/components/schemas/TagRequest"}],
-    },
     "Ranks": {
         "type": "array",
         "items": {
@@ -77,7 +72,11 @@ _ERRORS: Final = {
     504: "There was no answer in time",
 }
 _ASKING: Final = {
-    "predict": ("All labels of a text, a pair or a batch, with their scores; or their entities", "Asked", "Answer"),
+    "predict": (
+        "All labels of a text, a pair or a batch, with their scores; those that the request brings; or entities",
+        "PredictRequest ZeroShotRequest TagRequest",
+        "Predictions Entities",
+    ),
     "rerank": ("Texts by how well they answer a query", "RerankRequest", "Ranks"),
 }
 _PLAIN: Final = {
@@ -94,7 +93,9 @@ _PLAIN_ERRORS: Final = {"/ready": (503,), "/metrics": (501,)}
 
 def openapi(limits: Limits, *, secured: bool) -> dict[str, Any]:
     """The document. `secured` says whether a token is needed."""
-    _, schemas = msgspec.json.schema_components((PredictRequest, RerankRequest, TagRequest), ref_template=_REFS)
+    _, schemas = msgspec.json.schema_components(
+        (PredictRequest, RerankRequest, ZeroShotRequest, TagRequest), ref_template=_REFS
+    )
     paths: dict[str, dict[str, Any]] = {
         path: {"get": {"summary": words, "responses": _plain_responses(path, kind), "security": []}}
         for path, (words, kind) in _PLAIN.items()
@@ -103,7 +104,9 @@ def openapi(limits: Limits, *, secured: bool) -> dict[str, Any]:
     for prefix in ("", "/models/{model}"):
         for name, (words, request, answer) in _ASKING.items():
             paths[f"{prefix}/{name}"] = {"post": _operation(words, answer, request)}
-        either = _operation("As /predict; as /rerank for a body with a query", "Answer", "Asked")
+        either = _operation(
+            "As /predict; as /rerank for a body with a query", "Predictions Entities", "PredictRequest TagRequest"
+        )
         paths.setdefault(prefix or "/", {})["post"] = either
         paths[f"{prefix}/info"] = {"get": _operation("The model, and what the server takes on", "Info")}
         if prefix:
@@ -178,8 +181,10 @@ def _operation(words: str, answer: str, request: str | None = None) -> dict[str,
     return found
 
 
-def _content(schema: str) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": _REFS.format(name=schema)}}}
+def _content(schemas: str) -> dict[str, Any]:
+    """Of one of these, whose names have spaces between."""
+    forms = [{"$ref": _REFS.format(name=name)} for name in schemas.split()]
+    return {"application/json": {"schema": forms[0] if len(forms) == 1 else {"anyOf": forms}}}
 
 
 def _parameter(name: str, place: str, schema: dict[str, Any], *, required: bool) -> dict[str, Any]:

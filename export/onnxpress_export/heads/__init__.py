@@ -1,0 +1,1 @@
+"""Heads in files beside the model's own: sentence-transformers' modules, and SetFit's classifiers on top of them."""

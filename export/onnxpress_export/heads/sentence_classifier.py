@@ -1,0 +1,190 @@
+"""Body, pooling, normalization and head of a sentence-transformers model as one torch module that gives logits."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, normalizers
+from transformers import AutoModel, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from onnxpress.errors import CheckpointError
+from onnxpress_export.heads.sentence_files import SentenceFiles
+from onnxpress_export.heads.sentence_modules import Normalize, Pooling, make_module
+from onnxpress_export.heads.trained_head import TrainedHead, read_head
+from onnxpress_export.loading_errors import one_line
+from onnxpress_export.tokenizer import OwnTokenizer
+
+__all__ = ["SentenceClassifier", "SentenceHead", "adjusted_tokenizer", "load_sentence_classifier", "read_sentence_head"]
+
+
+class SentenceClassifier(PreTrainedModel):
+    """A body, and the modules that make logits of its tokens.
+
+    Its configuration, embeddings and attention are the body's.
+    """
+
+    base_model_prefix = "body"
+
+    def __init__(self, body: PreTrainedModel, pooling: torch.nn.Module, steps: Sequence[torch.nn.Module]) -> None:
+        torch.nn.Module.__init__(self)  # transformers' own would look for settings that the body has read
+        self.config = body.config
+        self.name_or_path = body.name_or_path
+        self.body = body
+        self.pooling = pooling
+        self.steps = torch.nn.ModuleList(steps)
+        self._takes_types = "token_type_ids" in inspect.signature(body.forward).parameters
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+    ) -> SequenceClassifierOutput:
+        """Logits, [batch, labels], of int64 [batch, sequence]."""
+        types = {"token_type_ids": token_type_ids} if self._takes_types and token_type_ids is not None else {}
+        rows = self.pooling(self.body(input_ids=input_ids, attention_mask=attention_mask, **types)[0], attention_mask)
+        for step in self.steps:
+            rows = step(rows)
+        return SequenceClassifierOutput(logits=rows)
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        """The body's."""
+        return self.body.get_input_embeddings()
+
+    def set_attn_implementation(self, *arguments: Any, **settings: Any) -> None:
+        """Of the body."""
+        self.body.set_attn_implementation(*arguments, **settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentenceHead:
+    """What stands on a body.
+
+    Attributes:
+        files: Its files.
+        trained: The classifier on top; None where the last module gives the scores.
+        labels: Label names, in the order of the logits.
+        multi_label: Whether each has a probability of its own.
+    """
+
+    files: SentenceFiles
+    trained: TrainedHead | None
+    labels: tuple[str, ...]
+    multi_label: bool
+
+
+def read_sentence_head(source: str, files: SentenceFiles, *, allow_pickle: bool) -> SentenceHead:
+    """The head of `files`, and the labels that it gives.
+
+    Raises:
+        CheckpointError: It cannot be read, or its labels do not fit it.
+    """
+    if files.head is None:
+        count = int(files.modules[-1].settings["out_features"])
+        labels = files.labels or tuple(f"LABEL_{index}" for index in range(count))
+        return SentenceHead(files=files, trained=None, labels=labels, multi_label=False)
+    trained = read_head(source, files.head, multi_label=files.multi_label, allow_pickle=allow_pickle)
+    labels = tuple(_name(source, value, files.labels) for value in trained.classes)
+    return SentenceHead(files=files, trained=trained, labels=labels, multi_label=trained.multi_label)
+
+
+def load_sentence_classifier(
+    source: str,
+    base: str,
+    head: SentenceHead,
+    config: Any,
+    own: OwnTokenizer,
+    options: Mapping[str, Any],
+    *,
+    allow_pickle: bool,
+) -> PreTrainedModel:
+    """The whole model, in evaluation mode, float32.
+
+    Args:
+        source: The model's directory or Hub id.
+        base: The body's.
+        head: What stands on the body.
+        config: The body's configuration.
+        own: Its tokenizer, which pads on one side or the other.
+        options: transformers' own.
+        allow_pickle: Also load weights from pickle files.
+
+    Raises:
+        CheckpointError: Weights are missing, or do not fit each other.
+    """
+    with one_line(source, "transformers cannot load its weights"):
+        body, info = AutoModel.from_pretrained(
+            base,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            use_safetensors=None if allow_pickle else True,
+            **options,
+        )
+    for name in sorted(name for name in info["missing_keys"] if not name.startswith("pooler.")):
+        raise CheckpointError(source, f"has no weights for {name} of its body. Save the model again.")
+    pads_left = own.tokenizer.padding_side == "left"
+    modules = [
+        make_module(source, files, options, pads_left=pads_left, allow_pickle=allow_pickle)
+        for files in head.files.modules
+    ]
+    if not modules or not isinstance(modules[0], Pooling):
+        raise CheckpointError(
+            source, "does not pool its tokens behind the body, so there is no embedding to classify. Add Pooling."
+        )
+    steps = [*modules[1:], *([Normalize()] if head.files.normalizes else []), *_layers(head.trained)]
+    return SentenceClassifier(body.eval(), modules[0], steps).eval()
+
+
+def adjusted_tokenizer(files: SentenceFiles, own: OwnTokenizer) -> OwnTokenizer:
+    """`own` as sentence-transformers uses it: with its own limit, and lower-casing first where it is told to."""
+    if files.max_length is not None:
+        own.tokenizer.model_max_length = files.max_length
+    if not files.lowercases:
+        return own
+    backend = own.tokenizer.backend_tokenizer
+    if _lowercases(backend.normalizer):
+        return own
+    backend.normalizer = _lowered(backend.normalizer)
+    reference = Tokenizer.from_str(own.reference)
+    reference.normalizer = _lowered(reference.normalizer)
+    return replace(own, reference=reference.to_str())
+
+
+def _layers(trained: TrainedHead | None) -> list[torch.nn.Module]:
+    if trained is None:
+        return []
+    labels, features = trained.weight.shape
+    linear = torch.nn.Linear(features, labels)
+    linear.load_state_dict({"weight": torch.from_numpy(trained.weight), "bias": torch.from_numpy(trained.bias)})
+    return [linear, torch.nn.LogSigmoid()] if trained.one_vs_rest else [linear]
+
+
+def _name(source: str, value: object, labels: tuple[str, ...] | None) -> str:
+    """What a class of the head is called: SetFit's labels number whole numbers."""
+    if labels is None or isinstance(value, str):
+        return str(value)
+    place = int(value) if isinstance(value, (int, float)) and float(value).is_integer() else -1
+    if not 0 <= place < len(labels):
+        raise CheckpointError(
+            source,
+            f"its head says {value!r}, and config_setfit.json names {len(labels)} labels. Correct its labels, or pass "
+            "--labels.",
+        )
+    return labels[place]
+
+
+def _lowercases(normalizer: Any) -> bool:
+    if isinstance(normalizer, normalizers.Sequence):
+        return any(map(_lowercases, normalizer))
+    return isinstance(normalizer, normalizers.Lowercase) or bool(getattr(normalizer, "lowercase", False))
+
+
+def _lowered(normalizer: Any) -> Any:
+    rest = [] if normalizer is None else [normalizer]
+    return normalizers.Sequence([normalizers.Lowercase(), *rest])
