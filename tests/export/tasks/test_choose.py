@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -130,6 +131,13 @@ def test_what_config_json_says_of_the_problem_is_not_of_tokens(copy: Path) -> No
     edit_json(copy / "config.json", lambda config: config.update(problem_type="multi_label_classification"))
     loaded = load_checkpoint(str(copy))
     assert (loaded.problem_type, loaded.activation) == ("single_label_classification", "softmax")
+
+
+def test_files_left_of_the_embeddings_that_it_was_made_of_change_nothing(copy: Path) -> None:
+    modules = [{"type": "sentence_transformers.models.Transformer", "path": ""},
+               {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]  # fmt: skip
+    (copy / "modules.json").write_text(json.dumps(modules))
+    assert load_checkpoint(str(copy)).task.name == "token-classification"
 
 
 def test_an_unknown_task_is_refused(token_checkpoint: Path, tmp_path: Path) -> None:
