@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-network test-emulated test-pythons check-cuda lint format wheels clean
+.PHONY: demo test test-slow test-network test-emulated test-pythons check-cuda lint format docs wheels clean
 
 demo: $(READY)
 	$(BIN)/onnxpress demo
 
+# In the order of the folders: reordered by their number of tests, the files with few long ones would come last.
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not network and not cuda"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not network and not cuda"
 
 test-network: $(READY)
 	$(BIN)/pytest -m "network and not slow"
@@ -34,6 +35,15 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The documentation's site, in site/: generated pages included, links checked, any warning an error.
+docs: .venv-docs/.ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+
+.venv-docs/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,docs]'
+	touch $@
 
 # For a machine with a GPU and no network: WHEELS is a folder with this project's wheel and all that it needs
 # (pip wheel -w FOLDER '.[gpu,export,bench,dev]' where there is a network). Without it, .venv is used.
@@ -66,4 +76,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) .venv-docs dist build site

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -21,6 +23,13 @@ from transformers import (
 )
 
 from onnxpress_export import ExportReport, export
+from tests.browser import started_browser
+from tests.made_once import MadeOnce
+from tests.traced_once import traced_once
+
+# Two layers of 32 features gain nothing by threads, and those of several workers wait for each other on the same CPUs.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = tuple(
@@ -29,6 +38,7 @@ WORDS = tuple(
     "poor pure rare real sad scene see so some star story sweet than that the this time to too two true very was "
     "way well who why with wit work worst you".split()
 )
+MANY_LABELS = ("calm", "glad", "sad")
 MAX_LENGTH = 140
 TOKEN_LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 
@@ -65,52 +75,110 @@ def randomize(model: Model) -> Model:
     return model
 
 
+def save_checkpoint(directory: Path, labels: Sequence[str] = ("negative", "positive"), **settings: object) -> None:
+    """Save a seeded two-layer BERT classifier; keyword arguments go to its configuration."""
+    tokenizer = make_tokenizer()
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=MAX_LENGTH,
+        id2label=dict(enumerate(labels)),
+        label2id={label: index for index, label in enumerate(labels)},
+        **settings,
+    )
+    randomize(BertForSequenceClassification(config)).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
 @pytest.fixture(scope="session")
 def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
-    """Save a seeded two-layer BERT classifier; keyword arguments go to its configuration."""
+    """`save_checkpoint` into a directory of the test's own."""
 
     def make(labels: Sequence[str] = ("negative", "positive"), **settings: object) -> Path:
         directory = tmp_path_factory.mktemp("checkpoint")
-        tokenizer = make_tokenizer()
-        config = BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=64,
-            max_position_embeddings=MAX_LENGTH,
-            id2label=dict(enumerate(labels)),
-            label2id={label: index for index, label in enumerate(labels)},
-            **settings,
-        )
-        randomize(BertForSequenceClassification(config)).save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
+        save_checkpoint(directory, labels, **settings)
         return directory
 
     return make
 
 
 @pytest.fixture(scope="session")
-def checkpoint(make_checkpoint: MakeCheckpoint) -> Path:
-    return make_checkpoint()
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    return MadeOnce(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def report(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
-    return export(checkpoint, tmp_path_factory.getbasetemp() / "artifact")
+def checkpoint(made_once: MadeOnce) -> Path:
+    return made_once("checkpoint", save_checkpoint)
 
 
 @pytest.fixture(scope="session")
-def artifact(report: ExportReport, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(checkpoint: Path, made_once: MadeOnce) -> Path:
+    """The artifact of `checkpoint`, and beside it what its export returned."""
+
+    def make(folder: Path) -> None:
+        (folder / "report.pickle").write_bytes(pickle.dumps(export(checkpoint, folder / "artifact")))
+
+    return made_once("exported", make)
+
+
+@pytest.fixture(scope="session")
+def report(exported: Path) -> ExportReport:
+    found: ExportReport = pickle.loads((exported / "report.pickle").read_bytes())
+    return found
+
+
+@pytest.fixture(scope="session")
+def artifact(exported: Path) -> Path:
     """The artifact of `checkpoint`; tests that change one change a copy."""
-    assert report.manifest.labels
-    return tmp_path_factory.getbasetemp() / "artifact"
+    return exported / "artifact"
+
+
+@pytest.fixture(name="traced_once")
+def share_traces() -> Iterator[None]:
+    """For tests of what an export does with a graph, and not of how it is traced."""
+    with traced_once():
+        yield
 
 
 @pytest.fixture(scope="session")
-def token_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def other_artifact(made_once: MadeOnce) -> Path:
+    """Another model of the same shape: other labels in another order, and other answers."""
+    return export_once(made_once, "other", ("sunny", "rainy"), layer_norm_eps=0.5)
+
+
+@pytest.fixture(scope="session")
+def many_labels(made_once: MadeOnce) -> Path:
+    """An artifact that may accept several of three labels."""
+    return export_once(made_once, "many-labels", MANY_LABELS, problem_type="multi_label_classification")
+
+
+@pytest.fixture(scope="session")
+def ranker(made_once: MadeOnce) -> Path:
+    """An artifact of one value, a regression."""
+    return export_once(made_once, "ranker", ("relevance",), problem_type="regression")
+
+
+def export_once(made_once: MadeOnce, name: str, labels: Sequence[str], **settings: object) -> Path:
+    """The artifact of the checkpoint that these settings give, in a directory called `name`."""
+
+    def make(folder: Path) -> None:
+        save_checkpoint(folder / "checkpoint", labels, **settings)
+        export(folder / "checkpoint", folder / name)
+
+    return made_once(f"{name}-exported", make) / name
+
+
+@pytest.fixture(scope="session")
+def token_artifact(made_once: MadeOnce) -> Path:
     """Of a seeded two-layer BERT that labels tokens."""
-    directory = tmp_path_factory.mktemp("tagger")
+    return made_once("tagger", _export_tagger) / "artifact"
+
+
+def _export_tagger(directory: Path) -> None:
     tokenizer = make_tokenizer()
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
@@ -120,7 +188,6 @@ def token_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     randomize(BertForTokenClassification(config)).save_pretrained(directory / "checkpoint")
     tokenizer.save_pretrained(directory / "checkpoint")
     export(directory / "checkpoint", directory / "artifact")
-    return directory / "artifact"
 
 
 @pytest.fixture(scope="session")
@@ -157,21 +224,23 @@ class Exported:
 
 
 @pytest.fixture(scope="session")
-def bert_nli(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bert_nli(made_once: MadeOnce) -> Path:
     """An artifact of natural language inference."""
-    path = tmp_path_factory.mktemp("nli") / "nli"
-    export(make_checkpoint(labels=("contradiction", "neutral", "entailment")), path)
-    return path
+    return export_once(made_once, "nli", ("contradiction", "neutral", "entailment"))
 
 
 @pytest.fixture(scope="session")
-def reranker(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def reranker(made_once: MadeOnce) -> Exported:
     """One score for a pair, its raw value, as sentence-transformers stores it."""
     stored = {"version": "5.1.2", "activation_fn": "torch.nn.modules.linear.Identity"}
-    checkpoint = make_checkpoint(labels=("LABEL_0",), sentence_transformers=stored)
-    path = tmp_path_factory.mktemp("reranker") / "reranker"
-    export(checkpoint, path)
-    return Exported(checkpoint, path)
+    path = export_once(made_once, "reranker", ("LABEL_0",), sentence_transformers=stored)
+    return Exported(path.with_name("checkpoint"), path)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    with started_browser() as driver:
+        yield driver
 
 
 def edit_json(path: Path, change: Callable[[dict[str, object]], None]) -> None:

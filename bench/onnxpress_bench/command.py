@@ -224,6 +224,30 @@ def history(
 
 
 @_bench.command()
+def picture(
+    result: Annotated[Path, typer.Argument(help="A result file of `bench run`, or the JSON that this wrote of one.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Begins what is written: -light.svg, -dark.svg and .json follow.")
+    ] = Path("measured"),
+    systems: Annotated[str, typer.Option(help="Systems to show, in their order, separated by semicolons.")] = "",
+) -> None:
+    """Draw a result's main figures as a picture for a README, for light and for dark pages."""
+    from onnxpress_bench.html.picture import DARK, LIGHT, draw_picture, encode_shown, read_shown
+
+    shown = read_shown(result, [name.strip() for name in systems.split(";") if name.strip()])
+    written = {
+        "-light.svg": draw_picture(shown, LIGHT).encode(),
+        "-dark.svg": draw_picture(shown, DARK).encode(),
+        ".json": encode_shown(shown),
+    }
+    for ending, content in written.items():
+        path = output.with_name(f"{output.name}{ending}")
+        require_writable("--output", path)
+        write_whole(path, content)
+        print(path)
+
+
+@_bench.command()
 def schema() -> None:
     """Print the JSON Schema of result files."""
     import msgspec

@@ -42,6 +42,7 @@ from onnxpress.errors import (
     TextTooLongError,
     TextTypeError,
     TooManyTokensError,
+    WordsTypeError,
 )
 from onnxpress.loading import load
 from onnxpress.predictions import Prediction
@@ -107,6 +108,7 @@ __all__ = [
     "TokenClassifier",
     "TooManyTokensError",
     "Word",
+    "WordsTypeError",
     "ZeroShot",
     "__version__",
     "load",

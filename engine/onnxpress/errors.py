@@ -7,6 +7,7 @@
     ├── DeviceUnavailableError      a device asked for by name that cannot run here
     ├── TextError
     │   ├── TextTypeError           neither a string nor a pair of strings
+    │   │   └── WordsTypeError      no list of strings, where a text is split into words
     │   ├── PairError               a pair, where the tokens of one text have labels
     │   ├── TextEncodingError       a lone surrogate
     │   ├── TextTooLongError        more characters than `max_characters`
@@ -71,6 +72,7 @@ __all__ = [
     "TextTooLongError",
     "TextTypeError",
     "TooManyTokensError",
+    "WordsTypeError",
 ]
 
 
@@ -168,6 +170,15 @@ class TextTypeError(TextError, TypeError):
         return (
             f"is {self.found}. Pass a list, in which a text is a str and a pair a tuple of two str. Where a text may "
             "stand alone, as in clf(text), a pair may be {'text': …, 'text_pair': …} too."
+        )
+
+
+class WordsTypeError(TextTypeError):
+    """What is passed for a text that is split into words is no list of strings."""
+
+    def _problem(self) -> str:
+        return (
+            f"is {self.found}. Pass the words of a text as a list of str, or of several texts as a list of such lists."
         )
 
 

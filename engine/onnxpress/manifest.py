@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from onnxpress.archives import archive_kind
 from onnxpress.cascade_record import FIRST_STAGE_NAME, Cascade
 from onnxpress.errors import ArtifactNotFoundError, ArtifactSchemaError
 
@@ -378,6 +379,12 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST_NAME
     if not directory.exists():
         raise ArtifactNotFoundError(directory, "no such directory.")
+    if not directory.is_dir():
+        kind = archive_kind(directory)
+        reason = "a file, and" if kind is None else f"a {kind} archive: unpack it, for"
+        raise ArtifactNotFoundError(
+            directory, f"{reason} an artifact is a directory. Pass the one with {MANIFEST_NAME}."
+        )
     if not path.is_file():
         raise ArtifactNotFoundError(
             directory, f"not an onnxpress artifact (no {MANIFEST_NAME}). Make one with `onnxpress export`."

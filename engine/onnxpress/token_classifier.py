@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Final, cast, get_args, overload
+from typing import TYPE_CHECKING, Any, Final, cast, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.answered import Answered
-from onnxpress.errors import ConfigError, TaskError, TextTypeError
+from onnxpress.errors import ConfigError, TaskError, TextTypeError, WordsTypeError
 from onnxpress.model import Model
 from onnxpress.tasks.entities import Aggregation, Entity, EntityMaker, answering_tokens
 from onnxpress.texts import Text, Words, as_list, as_several, describe, is_lone
@@ -112,7 +112,7 @@ class TokenClassifier(Model):
             TextError: A text cannot be classified; none is.
         """
         made = self._maker(aggregation, ignore_labels)
-        several = as_list(texts)
+        several = _as_lists(texts)
         alone = all(isinstance(word, str) for word in several)
         found = list(chain.from_iterable(map(made, self._call(_as_words([several] if alone else several)))))
         return found[0] if alone else found
@@ -231,17 +231,27 @@ def require_aggregation(aggregation: object) -> None:
         raise ConfigError(f"aggregation must be none, simple, first, average or max, got {aggregation!r}")
 
 
+def _as_lists(texts: object) -> list[Any]:
+    """What `as_list` takes, and tuples, which are no pairs where words are meant. Raises WordsTypeError."""
+    if isinstance(texts, tuple):
+        return list(texts)
+    try:
+        return [*as_list(texts)]
+    except TextTypeError:
+        raise WordsTypeError(0, describe(texts)) from None
+
+
 def _as_words(texts: Sequence[object]) -> list[Text | Words]:
-    """Each text's words. Raises TextTypeError where one is no list of str."""
+    """Each text's words. Raises WordsTypeError where one is no list of str."""
     found: list[Text | Words] = []
     for index, words in enumerate(texts):
         try:
-            parts: list[object] = [*as_list(words)]
-        except TextTypeError:
-            raise TextTypeError(index, f"no list of words, but {describe(words)}") from None
+            parts = _as_lists(words)
+        except WordsTypeError as error:
+            raise error.placed(index) from None
         if strange := [word for word in parts if not isinstance(word, str)]:
-            raise TextTypeError(index, f"a list of words of which one is {describe(strange[0])}")
-        found.append(Words(cast("tuple[str, ...]", tuple(parts))))
+            raise WordsTypeError(index, f"a list of which one is {describe(strange[0])}")
+        found.append(Words(tuple(parts)))
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import onnx_ir as ir
 import torch
+from onnx_ir.passes.common import DeduplicateInitializersPass
 from transformers import PreTrainedModel
 
 from onnxpress_export.attention import captured_attention, promised_attentions
@@ -17,6 +18,7 @@ from onnxpress_export.conv1d import conv1d_as_matmul
 from onnxpress_export.eos_pooling import traceable_eos_pooling
 from onnxpress_export.experts import dense_experts
 from onnxpress_export.model_inputs import example_inputs
+from onnxpress_export.rotations import real_rotations
 from onnxpress_export.settled import settled
 
 __all__ = ["capture", "capture_as_written", "fusable_attentions", "trace"]
@@ -53,7 +55,14 @@ def trace(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
 
 
 def _trace(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
-    with _quiet(), torch.no_grad(), traceable_eos_pooling(model), conv1d_as_matmul(), dense_experts(model):
+    with (
+        _quiet(),
+        torch.no_grad(),
+        traceable_eos_pooling(model),
+        conv1d_as_matmul(),
+        dense_experts(model),
+        real_rotations(model),
+    ):
         program = torch.onnx.export(
             _Logits(model, input_names).eval(),
             _example_inputs(model, input_names),
@@ -67,12 +76,16 @@ def _trace(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
     for value in program.model.graph.inputs:
         if value.shape is None or not all(isinstance(size, ir.SymbolicDim) for size in value.shape):
             raise FixedShapeError(f"its code fixes {value.name} to {value.shape} while it is traced")
+    DeduplicateInitializersPass(size_limit=_FOLDED)(program.model)
     return program.model
 
 
 class FixedShapeError(Exception):
     """A traced graph would take texts of one length only."""
 
+
+_FOLDED: Final = 8_192
+"""Numbers of a weight up to which torch's exporter transposes it, once for each layer that shares it (ALBERT)."""
 
 _DYNAMIC: Final = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")}
 

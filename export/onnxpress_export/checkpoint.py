@@ -272,8 +272,17 @@ def _check_vocabulary(source: str, model: PreTrainedModel, tokenizer: PreTrained
 
 
 def _input_names(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> tuple[str, ...]:
+    """Of `_INPUTS`, what the model takes and the tokenizer gives.
+
+    Without the types of tokens where the model knows one alone (RoBERTa): it takes that where it is given none, and has
+    no row for the second text of a pair.
+    """
     accepted = inspect.signature(model.forward).parameters
-    return tuple(name for name in _INPUTS if name in accepted and name in (*tokenizer.model_input_names, *_INPUTS[:2]))
+    given = {*tokenizer.model_input_names, *_INPUTS[:2]}
+    types = getattr(model.config, "type_vocab_size", None)
+    if types is not None and types <= 1:
+        given.discard("token_type_ids")
+    return tuple(name for name in _INPUTS if name in accepted and name in given)
 
 
 def _check_head(source: str, trial: Trial, labels: Sequence[str], task: ExportTask) -> None:

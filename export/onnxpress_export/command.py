@@ -32,6 +32,7 @@ app = typer.Typer()
 class _Layout(StrEnum):
     artifact = "artifact"
     triton = "triton"
+    hub = "hub"
 
 
 class _Target(StrEnum):
@@ -94,7 +95,11 @@ def export(
         bool, typer.Option("--trust-remote-code", help="Run the code that the checkpoint brings along.")
     ] = False,
     layout: Annotated[
-        _Layout, typer.Option(help="triton also writes a Triton model repository beside it, called OUT-triton.")
+        _Layout,
+        typer.Option(
+            help="triton also writes a Triton model repository beside it, OUT-triton; hub a folder that "
+            "transformers.js, optimum and other readers open, OUT-hub."
+        ),
     ] = _Layout.artifact,
     tolerance: Annotated[
         float, typer.Option(min=0.0, help="Largest difference from torch, as a share of the largest logit.")

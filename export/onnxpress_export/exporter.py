@@ -11,7 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import onnx_ir as ir
 import onnxruntime
@@ -37,12 +37,12 @@ from onnxpress_export.checkpoint import Checkpoint, load_checkpoint
 from onnxpress_export.classifier_graph import capture_classifier, unfused_note, within_length_limit
 from onnxpress_export.fidelity_report import write_report
 from onnxpress_export.graph_census import attention_count, operator_counts, unfused_attentions
+from onnxpress_export.layouts import LAYOUTS, Beside
 from onnxpress_export.model_inputs import layer_count
 from onnxpress_export.passes import CPU, PORTABLE, apply_passes
 from onnxpress_export.precision.first_stage import add_first_stage
 from onnxpress_export.precision.sample import Sample, read_sample
 from onnxpress_export.token_proof import check_tokens
-from onnxpress_export.triton import CONFIG_PATTERN, repository_beside, write_repository
 from onnxpress_export.variants import (
     MAX_DISAGREEMENT,
     Fp32,
@@ -57,7 +57,7 @@ from onnxpress_export.verify import LOGIT_TOLERANCE, check_fusion, check_parity,
 
 __all__ = ["ExportReport", "Layout", "export"]
 
-Layout = Literal["artifact", "triton"]
+Layout = Literal["artifact", "triton", "hub"]
 
 _HALF: Final = 0.5
 _LIBRARIES: Final = ("onnxpress", "torch", "transformers", "tokenizers", "onnx", "onnx-ir", "onnxscript")
@@ -121,7 +121,8 @@ def export(
             to promise needs no such leave.
         allow_pickle: Also load weights from pickle files, which can run any code they hold.
         trust_remote_code: Run the code that the checkpoint brings along.
-        layout: "triton" also writes a Triton model repository beside the artifact, called `output`-triton.
+        layout: "triton" also writes a Triton model repository beside the artifact, called `output`-triton; "hub" a
+            folder that transformers.js, optimum and other readers open, called `output`-hub.
         tolerance: Largest difference of a logit from torch's, as a share of the largest logit, or of 1 where that
             is smaller.
         precisions: What to write: "fp32"; "int8" for CPUs; "fp16" for CUDA.
@@ -145,10 +146,10 @@ def export(
     """
     target = Path(output)
     check_precisions(precisions, max_disagreement)
-    repository = repository_beside(target)
+    beside = _beside(layout)
     check_output(target, force=force)
-    if layout == "triton":
-        check_output(repository, force=force, made_here=CONFIG_PATTERN)
+    if beside is not None:
+        check_output(beside.path(target), force=force, made_here=beside.made_here)
     on_step("loading the checkpoint")
     loaded = load_checkpoint(
         fspath(checkpoint),
@@ -242,13 +243,19 @@ def export(
             loaded, accepted_from, tuple(variants), cascade, tokens, staging, target.name, unfused, notes
         )
         write_manifest(manifest, staging)
-        if layout == "triton":
-            on_step("writing the Triton repository")
-            beside = staged_directory(repository, force=force, made_here=CONFIG_PATTERN)
-            write_repository(staging, target.name, manifest, publish.enter_context(beside))
+        if beside is not None:
+            on_step(f"writing {beside.words}")
+            folder = staged_directory(beside.path(target), force=force, made_here=beside.made_here)
+            beside.write(staging, target.name, manifest, publish.enter_context(folder))
     if lower_ones.refused:
         raise lower_ones.refused[0]
     return ExportReport(manifest=manifest, session_operators=executed)
+
+
+def _beside(layout: str) -> Beside | None:
+    if layout not in get_args(Layout):
+        raise ConfigError(f"layout must be {' or '.join(get_args(Layout))}, got {layout!r}")
+    return LAYOUTS.get(layout)
 
 
 def _sign(model: ir.Model) -> None:

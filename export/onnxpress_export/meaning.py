@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, Final, get_args
 
 from onnxpress.errors import CheckpointError, ConfigError
 from onnxpress.manifest import Activation, ProblemType
 
-__all__ = ["activation", "problem_type"]
+__all__ = ["activation", "problem_type", "store_activation"]
 
 _OF_PROBLEM: Final[dict[ProblemType, Activation]] = {
     "single_label_classification": "softmax",
@@ -62,6 +63,24 @@ def activation(source: str, config: Any, problem: ProblemType, asked: str | None
             f"Pass --activation with one of {', '.join(known)}.",
         )
     return found
+
+
+def store_activation(config: dict[str, Any], activation: Activation, labels: int) -> None:
+    """Let sentence-transformers find `activation` in `config`, where it would take another.
+
+    Where a config.json stores none, it takes a sigmoid of one label, and gives the logits of several; the latter is
+    left so, for its users pass what makes scores of them.
+    """
+    stored = _stored(SimpleNamespace(**config))
+    taken = None if stored is None else _STORED.get(stored.rsplit(".", 1)[-1])
+    if taken == activation or (taken is None and labels > 1):
+        return
+    if taken is None and activation == "sigmoid":
+        return
+    (name,) = [name for name, known in _STORED.items() if known == activation]
+    kind = "torch.nn.modules.linear" if name == "Identity" else "torch.nn.modules.activation"
+    config.pop("sbert_ce_default_activation_function", None)
+    config["sentence_transformers"] = {**(config.get("sentence_transformers") or {}), "activation_fn": f"{kind}.{name}"}
 
 
 def _stored(config: Any) -> str | None:

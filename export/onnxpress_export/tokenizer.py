@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from onnxpress.errors import CheckpointError
 from onnxpress_export.checkpoint_files import find_file
 from onnxpress_export.loading_errors import one_line
-from onnxpress_export.slow_tokenizer import SLOW_FILES, check_converted
+from onnxpress_export.slow_tokenizer import SLOW_FILES, agreeing
 from onnxpress_export.token_corpus import corpus
 from onnxpress_export.token_ids import same_ids
 from onnxpress_export.tokenizer_overrides import combinations, with_all_but_framing
@@ -120,9 +120,10 @@ def _converted(source: str, theirs: Any, options: Mapping[str, Any]) -> OwnToken
         )
     if set(theirs.get_vocab()) <= set(theirs.all_special_tokens):  # what transformers makes of missing files
         raise CheckpointError(source, "has no tokenizer. Save it beside the model (tokenizer.save_pretrained).")
-    check_converted(source, theirs, {name: find_file(source, name, options) for name in SLOW_FILES})
-    text = _bare(theirs.backend_tokenizer.to_str()).to_str()
-    return OwnTokenizer(tokenizer=_general(text, theirs, theirs, {}), reference=text, form="slow", rebuilt=None)
+    backend = agreeing(source, theirs, {name: find_file(source, name, options) for name in SLOW_FILES})
+    text = _bare(backend.to_str()).to_str()
+    rebuilt = None if backend is theirs.backend_tokenizer else type(theirs).__name__
+    return OwnTokenizer(tokenizer=_general(text, theirs, theirs, {}), reference=text, form="slow", rebuilt=rebuilt)
 
 
 def _general(

@@ -9,7 +9,7 @@ from typing import Final
 
 from onnxpress.manifest import Manifest, Variant
 
-__all__ = ["CONFIG_PATTERN", "repository_beside", "write_repository"]
+__all__ = ["CONFIG_PATTERN", "write_repository"]
 
 CONFIG_PATTERN: Final = "*/config.pbtxt"
 """What a repository holds, by which it is known again."""
@@ -18,11 +18,6 @@ _VERSION: Final = "1"
 _MAX_BATCH: Final = 64
 _QUEUE_MICROSECONDS: Final = 1_000
 _LABELS: Final = "labels.txt"
-
-
-def repository_beside(artifact: Path) -> Path:
-    """Where the repository of `artifact` lies: beside it, by the same name and `-triton`."""
-    return artifact.with_name(f"{artifact.name}-triton")
 
 
 def write_repository(artifact: Path, name: str, manifest: Manifest, repository: Path) -> None:

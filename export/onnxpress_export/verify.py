@@ -214,6 +214,7 @@ def _engine_runner(graph: Path) -> _Runner:
 def _portable_runner(graph: Path) -> _Runner:
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # torch wants the CPUs in between
     session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
 

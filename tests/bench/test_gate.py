@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -122,12 +121,9 @@ def test_the_same_engine_passes_or_is_undecided_never_slower(artifact: Path, tex
     assert "no interval of one repetition" in words.sentence(found, found.findings[0])
 
 
-def test_other_labels_are_told(artifact: Path, make_checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    from onnxpress_export import export
-
-    export(make_checkpoint(labels=("bad", "good")), tmp_path / "other")
+def test_other_labels_are_told(artifact: Path, other_artifact: Path) -> None:
     here = this_python()
-    sides = [Side(name=str(path), artifact=str(path), python=here) for path in (artifact, tmp_path / "other")]
+    sides = [Side(name=str(path), artifact=str(path), python=here) for path in (artifact, other_artifact)]
     found = compare_now(*sides, ["good film", "bad film"], limit=8.0, seconds=1)
     assert "2 of 2 labels differ between the two." in found.notes
 
@@ -275,20 +271,17 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
         assert option in str(done.exception) and reason in str(done.exception)
 
 
-def test_regressions_are_compared_by_their_values(make_checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+def test_regressions_are_compared_by_their_values(ranker: Path, tmp_path: Path) -> None:
     """One column has one largest entry only: by the best label, no two regressions would ever differ."""
     from onnxpress_export import export
 
-    one = make_checkpoint(labels=("stars",), problem_type="regression")
-    other = shutil.copytree(one, tmp_path / "other")
+    other = shutil.copytree(ranker.with_name("checkpoint"), tmp_path / "other")
     tensors = load_file(other / "model.safetensors")
     tensors["classifier.bias"] += 0.5
     save_file(tensors, other / "model.safetensors", metadata={"format": "pt"})
+    export(other, tmp_path / "b")
     here = this_python()
-    sides = []
-    for name, source in (("a", one), ("b", Path(other))):
-        export(source, tmp_path / name)
-        sides.append(Side(name=name, artifact=str(tmp_path / name), python=here))
+    sides = [Side(name=path.name, artifact=str(path), python=here) for path in (ranker, tmp_path / "b")]
     found = compare_now(*sides, ["good film", "bad film"], limit=8.0, seconds=1)
     assert "2 of 2 values differ between the two." in found.notes
     same = compare_now(sides[0], sides[0], ["good film", "bad film"], limit=8.0, seconds=1)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from onnxpress_bench.history import history_page, read_history
 from onnxpress_bench.html.figures import figures_of, share_limits
 from onnxpress_bench.html.page import report
 from onnxpress_bench.result import BenchResult, encode_result
+from tests.browser import SCHEMES, WIDTHS, show
 
 FIGURES = ["latency", "throughput", "load", "lengths", "roofline", "answers"]
 
@@ -135,47 +134,18 @@ def test_no_history_is_told(tmp_path: Path) -> None:
         read_history(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("needs Chromium and chromedriver")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for word in ("headless=new", "no-sandbox", "disable-gpu", "disable-background-networking"):
-        options.add_argument(f"--{word}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield started
-    started.quit()
-
-
-@pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("which", ["report", "history"])
 def test_a_browser_shows_it(
     browser: Any, page: str, results: Path, tmp_path: Path, width: int, scheme: str, which: str
 ) -> None:
     path = tmp_path / "page.html"
     path.write_text(page if which == "report" else history_page(read_history(results)), encoding="utf-8")
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-    browser.get(path.as_uri())
-    assert browser.get_log("browser") == []
-    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    show(browser, path.as_uri(), width=width, scheme=scheme)
     boxes = browser.execute_script(
         "return [...document.querySelectorAll('figure svg')].map(s => [s.clientWidth, s.clientHeight,"
         " s.querySelectorAll('path').length])"
     )
     assert len(boxes) == (2 * len(FIGURES) if which == "report" else 4)
     assert all(0.6 * min(width, 560) < wide <= width and high > 100 and paths > 5 for wide, high, paths in boxes)
-    ink, paper = browser.execute_script(
-        "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
-    )
-    brightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, paper)]
-    assert (brightness[0] < brightness[1]) == (scheme == "light")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +16,9 @@ from typer.testing import CliRunner
 
 import onnxpress
 from onnxpress.cli.main import app
+from onnxpress.manifest import MANIFEST_NAME
 from onnxpress.serving.http.limits import Limits
-from tests.conftest import MakeCheckpoint
+from tests.conftest import edit_json
 from tests.serving.http.conftest import serving
 
 Answer = Callable[[Any], tuple[int, Any]]
@@ -156,11 +158,10 @@ def test_other_answers_are_found(
     assert f"first by its {first['what']}" in words and first["text"][:60] in words and len(found["examples"]) == 10
 
 
-def test_other_weights_are_found(artifact: Path, sample: Path, make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
-    from onnxpress_export import export
-
-    export(make_checkpoint(layer_norm_eps=0.5), tmp_path / "other")
-    with onnxpress.load(tmp_path / "other", threads=1, device="cpu") as other, faking({"/predict": tei(other)}) as url:
+def test_other_weights_are_found(artifact: Path, sample: Path, other_artifact: Path, tmp_path: Path) -> None:
+    served = Path(shutil.copytree(other_artifact, tmp_path / "served"))
+    edit_json(served / MANIFEST_NAME, lambda manifest: manifest.update(labels=["negative", "positive"]))
+    with onnxpress.load(served, threads=1, device="cpu") as other, faking({"/predict": tei(other)}) as url:
         assert verify(artifact, sample, url, status=1)[0]["differing"] > 0
 
 

@@ -238,3 +238,23 @@ def test_a_signed_configuration_that_is_none_is_refused(copy: Path, content: byt
     sign_again(copy, "config.json")
     with onnxpress.load(copy) as classifier, pytest.raises(onnxpress.ArtifactIntegrityError, match="no configuration"):
         classifier.mixed()
+
+
+@pytest.mark.parametrize(
+    ("form", "kind"), [("zip", "zip"), ("tar", "tar"), ("gztar", "gzip"), ("bztar", "bzip2"), ("xztar", "xz")]
+)
+def test_an_archive_is_refused_with_the_reason(artifact: Path, tmp_path: Path, form: str, kind: str) -> None:
+    packed = shutil.make_archive(str(tmp_path / "artifact"), form, artifact)
+    renamed = Path(packed).rename(tmp_path / "artifact.onnxpress")  # by what it holds, not by its name
+    with pytest.raises(onnxpress.ArtifactNotFoundError, match=f"a {kind} archive: unpack it"):
+        onnxpress.load(renamed)
+
+
+def test_a_file_and_a_pipe_are_no_artifact(artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    for path in (artifact / "model.onnx", artifact / MANIFEST_NAME, tmp_path / "empty"):
+        with pytest.raises(onnxpress.ArtifactNotFoundError, match="a file, and an artifact is a directory"):
+            onnxpress.load(path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(onnxpress.ArtifactNotFoundError, match="an artifact is a directory"):
+        onnxpress.load(tmp_path / "pipe")

@@ -16,16 +16,12 @@ from onnxpress import loading, opening
 from onnxpress.artifact import Artifact, open_artifact
 from onnxpress.manifest import MANIFEST_NAME
 from onnxpress.session import Session
-from onnxpress_export import export
-from tests.conftest import MakeCheckpoint, edit_json
+from tests.conftest import edit_json
 
 
-@pytest.fixture(scope="module")
-def newer(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another model of the same shape: other labels in another order, and other weights."""
-    target = tmp_path_factory.mktemp("newer") / "artifact"
-    export(make_checkpoint(("sunny", "rainy"), layer_norm_eps=1e-3), target)
-    return target
+@pytest.fixture
+def newer(other_artifact: Path) -> Path:
+    return other_artifact
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """The tables of docs/architectures.md: what an export makes of every model type of the installed transformers.
 
 `python -m tests.export.architecture_table TASK` exports a tiny classifier of each, with weights large enough that each
-term matters, and writes the task's table; `python -m tests.export.architecture_table TASK TYPE…` says it of some.
+term matters, and writes the task's table; `python -m tests.export.architecture_table TASK TYPE…` writes the rows of
+some, and leaves the others.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def state_of(model_type: str, directory: Path, task: Task = "text-classification
         report = export(checkpoint, directory / "artifact")
     except OnnxpressError as error:
         name = STATES[0] if "torch itself cannot run" in str(error) else STATES[1]
-        return State(name, _short(str(error).removeprefix("checkpoint: ")))
+        says = str(error).removeprefix(f"{checkpoint}: ").removeprefix("checkpoint: ")
+        return State(name, _short(says))
     unfused = report.manifest.provenance.unfused_attentions
     fused = attention_count(report.manifest.variants[0].cpu.operators)
     notes = [note for note in report.manifest.provenance.notes if "not fused" not in note]
@@ -92,16 +94,16 @@ def _short(error: object) -> str:
 
 
 def main(task: Task, types: list[str]) -> None:
-    """Print the states of `types`, or of all; those of all become the page's table."""
+    """Write the rows of `types`, or of all, each as soon as it is known, so that a walk may end early."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    states = {}
     for model_type in types or MODEL_TYPES[task]:
         with TemporaryDirectory() as directory:
-            states[model_type] = state_of(model_type, Path(directory), task)
-        print(model_type, states[model_type], flush=True)
-    if not types:
-        PAGE.write_text(write_table(PAGE.read_text(), states, task))
+            state = state_of(model_type, Path(directory), task)
+        print(model_type, state, flush=True)
+        page = PAGE.read_text()
+        rows = {name: row for name, row in read_table(page, task).items() if name in MODEL_TYPES[task]}
+        PAGE.write_text(write_table(page, rows | {model_type: state}, task))
 
 
 if __name__ == "__main__":

@@ -88,8 +88,10 @@ def test_an_architecture_is_fused_pruned_and_exact(name: str, tmp_path: Path) ->
     assert (1, report.manifest.max_length) in variant.parity.cases
     assert variant.parity.equal_labels == variant.parity.rows
     assert variant.parity.max_difference <= variant.parity.tolerance == 1e-4
+    assert ("token_type_ids" in report.manifest.inputs) == (getattr(model.config, "type_vocab_size", 0) > 1)
     with onnxpress.load(tmp_path / "artifact", threads=1) as classifier:
-        assert classifier("good film").label in report.manifest.labels
+        for text in ("good film", ("good film", "bad plot")):
+            assert classifier(text).label in report.manifest.labels
 
 
 UNSUPPORTED = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -76,11 +77,11 @@ def test_an_existing_output_is_kept(checkpoint: Path, tmp_path: Path) -> None:
     assert (tmp_path / "artifact/precious.txt").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_force_replaces_an_artifact_only_when_the_new_one_is_whole(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output = tmp_path / "artifact"
-    export(checkpoint, output)
+    output = Path(shutil.copytree(artifact, tmp_path / "artifact"))
     (output / "left-over").write_text("old")
     with monkeypatch.context() as broken:
         broken.setattr(exporter, "write_manifest", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
@@ -92,6 +93,7 @@ def test_force_replaces_an_artifact_only_when_the_new_one_is_whole(
     assert onnxpress.load(output)("good film").label
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_an_interrupted_export_leaves_nothing(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

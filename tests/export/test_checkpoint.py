@@ -167,28 +167,25 @@ def test_labels_can_be_named(checkpoint: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_weights_are_exported_in_full(checkpoint: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+def test_half_precision_weights_are_exported_in_full(
+    checkpoint: Path, artifact: Path, tmp_path: Path, dtype: torch.dtype
+) -> None:
     model = BertForSequenceClassification.from_pretrained(checkpoint).to(dtype)
     model.save_pretrained(tmp_path / "half")
     load_checkpoint(str(checkpoint)).tokenizer.save_pretrained(tmp_path / "half")
     report = export(tmp_path / "half", tmp_path / "artifact")
     assert report.manifest.variants[0].parity.max_difference <= 1e-4
-    with onnxpress.load(tmp_path / "artifact") as classifier, onnxpress_of(checkpoint, tmp_path) as full:
+    with onnxpress.load(tmp_path / "artifact") as classifier, onnxpress.load(artifact) as full:
         rounded = np.abs(classifier.logits(["good film"]) - full.logits(["good film"])).max()
     assert 0 < rounded < 0.5  # the weights were rounded when they were saved, and not once more
 
 
-def onnxpress_of(checkpoint: Path, tmp_path: Path) -> onnxpress.Classifier:
-    export(checkpoint, tmp_path / "full")
-    return onnxpress.load(tmp_path / "full")
-
-
-def test_weights_in_several_files(checkpoint: Path, tmp_path: Path) -> None:
+def test_weights_in_several_files(checkpoint: Path, artifact: Path, tmp_path: Path) -> None:
     model = BertForSequenceClassification.from_pretrained(checkpoint)
     model.save_pretrained(tmp_path / "sharded", max_shard_size="20KB")
     assert len(list((tmp_path / "sharded").glob("*.safetensors"))) > 1
     load_checkpoint(str(checkpoint)).tokenizer.save_pretrained(tmp_path / "sharded")
-    with onnxpress_of(checkpoint, tmp_path) as whole:
+    with onnxpress.load(artifact) as whole:
         wanted = whole.logits(["good film"])
     export(tmp_path / "sharded", tmp_path / "artifact")
     with onnxpress.load(tmp_path / "artifact") as classifier:

@@ -36,6 +36,7 @@ def test_weights_beyond_two_gigabytes(tmp_path: Path) -> None:
         assert classifier("good film").label in report.manifest.labels
 
 
+@pytest.mark.usefixtures("traced_once")
 @pytest.mark.parametrize(
     "step", ["exporter.write_weights", "variants.write_graph", "exporter.write_tokenizer", "exporter.write_manifest"]
 )

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import onnxpress
+from onnxpress.manifest import read_manifest
 from onnxpress_export import export
-from tests.conftest import MakeCheckpoint
+from tests.conftest import MANY_LABELS
 
-LABELS = ("calm", "glad", "sad")
 TEXTS = ["good film", "bad plot and a dull end", "you"]
 
 
@@ -22,16 +22,14 @@ def accepted(path: Path) -> list[list[str]]:
         return [[prediction.label for prediction in row] for row in classifier.accepted(TEXTS)]
 
 
-def test_many_labels_are_accepted_from_one_half_or_their_threshold(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path
-) -> None:
-    checkpoint = make_checkpoint(LABELS, problem_type="multi_label_classification")
-    assert export(checkpoint, tmp_path / "plain").manifest.thresholds is None
-    with onnxpress.load(tmp_path / "plain") as classifier:
+def test_many_labels_are_accepted_from_one_half_or_their_threshold(many_labels: Path, tmp_path: Path) -> None:
+    assert read_manifest(many_labels).thresholds is None
+    with onnxpress.load(many_labels) as classifier:
         scores = classifier.probabilities(TEXTS)
-    by_half = [{LABELS[i] for i in range(3) if row[i] >= 0.5} for row in scores]
-    assert [set(row) for row in accepted(tmp_path / "plain")] == by_half
+    by_half = [{MANY_LABELS[i] for i in range(3) if row[i] >= 0.5} for row in scores]
+    assert [set(row) for row in accepted(many_labels)] == by_half
 
+    checkpoint = many_labels.with_name("checkpoint")
     manifest = export(checkpoint, tmp_path / "set", thresholds={"glad": 0.0, "sad": 1.0}).manifest
     assert manifest.thresholds == (0.5, 0.0, 1.0)
     for row, half in zip(accepted(tmp_path / "set"), by_half, strict=True):
@@ -43,13 +41,11 @@ def test_a_single_label_model_accepts_its_best_label(artifact: Path) -> None:
         assert classifier.accepted(TEXTS) == [[best] for best in classifier(TEXTS)]
 
 
-def test_a_regression_accepts_nothing(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(("value",), problem_type="regression")
-    export(checkpoint, tmp_path / "artifact")
-    with onnxpress.load(tmp_path / "artifact") as classifier, pytest.raises(onnxpress.ConfigError, match="regression"):
+def test_a_regression_accepts_nothing(ranker: Path, tmp_path: Path) -> None:
+    with onnxpress.load(ranker) as classifier, pytest.raises(onnxpress.ConfigError, match="regression"):
         classifier.accepted(TEXTS)
     with pytest.raises(onnxpress.ConfigError, match="regression"):
-        export(checkpoint, tmp_path / "other", thresholds={"value": 0.5})
+        export(ranker.with_name("checkpoint"), tmp_path / "other", thresholds={"relevance": 0.5})
     assert not (tmp_path / "other").exists()
 
 

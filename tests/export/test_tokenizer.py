@@ -296,6 +296,7 @@ def test_an_artifact_of_the_former_schema_still_loads(artifact: Path, tmp_path: 
         assert classifier("good film").label
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_an_export_follows_tokenizer_json(checkpoint: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
     edit_json(copy / "tokenizer_config.json", lambda c: c.update(tokenizer_class="RobertaTokenizer"))

@@ -46,6 +46,7 @@ def test_its_graph_takes_a_padded_batch_and_answers_as_the_engine_does(repositor
         np.testing.assert_allclose(found, classifier.logits(texts), rtol=0, atol=1e-5)
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_what_is_there_is_replaced_by_force_only(repository: Path, checkpoint: Path) -> None:
     target = repository.with_name("film.reviews")
     with pytest.raises(onnxpress.OutputExistsError):

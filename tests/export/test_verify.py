@@ -58,6 +58,7 @@ def unfuse_one(model: ir.Model) -> None:
     node.op_type, node.domain = "Identity", ""
 
 
+@pytest.mark.usefixtures("traced_once")
 @pytest.mark.parametrize("change", [drop_masks, nudge_the_head, poison_the_head])
 def test_a_wrong_graph_is_refused_and_leaves_nothing(
     change: Callable[[ir.Model], None], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -69,6 +70,7 @@ def test_a_wrong_graph_is_refused_and_leaves_nothing(
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_unfused_attention_is_refused_and_leaves_nothing(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +100,7 @@ def test_fusion_is_counted_where_it_is_said() -> None:
         check_fusion({"MultiHeadAttention": 5}, promised=6, architecture="Bert", where="the file")
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_a_tighter_tolerance_is_honoured(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ParityError, match="the tolerance is 0"):
         export(checkpoint, tmp_path / "artifact", tolerance=0.0)

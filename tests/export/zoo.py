@@ -61,18 +61,26 @@ _SIZES: dict[str, Any] = {
 }  # fmt: skip
 """By the name that a configuration gives it."""
 
+_ROTARY = {"rope_type": "default", "rope_theta": 10_000.0}
 _OWN: dict[str, dict[str, Any]] = {
     "big_bird": {"attention_type": "block_sparse", "block_size": 16, "num_random_blocks": 2},
     "bigbird_pegasus": {"attention_type": "block_sparse", "block_size": 16, "num_random_blocks": 2},
     "canine": {"num_hash_functions": 4, "num_hash_buckets": 64, "local_transformer_stride": 16},
+    "cohere_compass_text": {
+        "layer_types": ["full_attention", "sliding_attention"],
+        "rope_parameters": dict.fromkeys(("full_attention", "sliding_attention"), _ROTARY)},
     "deberta": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "max_relative_positions": 16},
     "deberta-v2": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 8},
     "falcon": {"new_decoder_architecture": False, "multi_query": True, "alibi": False},
     "flaubert": {"n_langs": 1},
     "funnel": {"block_sizes": [1, 1], "d_model": _WIDTH, "n_head": _HEADS},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "use_mamba_kernels": False},
+    "layoutlmv3": {"coordinate_size": 4, "shape_size": 8},
+    "lilt": {"hidden_size": 48},
     "longformer": {"attention_window": [8, 8]},
     "luke": {"entity_vocab_size": 8, "entity_emb_size": 8},
+    "mistral4": {"num_key_value_heads": _HEADS, "head_dim": 16},
     "mobilebert": {"embedding_size": _WIDTH, "intra_bottleneck_size": 16, "true_hidden_size": 16},
     "mpt": {"max_seq_len": MAX_LENGTH},
     "mra": {"num_blocks": 4},
@@ -88,11 +96,15 @@ _OWN: dict[str, dict[str, Any]] = {
     "mt5": {"decoder_start_token_id": 0},
     "umt5": {"decoder_start_token_id": 0},
     **{name: {"num_key_value_heads": _HEADS} for name in (
-        "axk1", "axk2", "deepseek_v2", "deepseek_v3", "esmc", "minicpm3", "mistral4")},
+        "axk1", "axk2", "deepseek_v2", "deepseek_v3", "esmc", "minicpm3")},
     "xlm": {"n_langs": 1},
     "xlm-roberta-xl": {},
     "xmod": {"languages": ["en"], "default_language": "en"},
 }  # fmt: skip
+
+
+_SIZE_OF_WEIGHTS = {"mobilebert": 0.5}
+"""Where no normalization keeps scores within thousands, among which what hides a token would no longer hide it."""
 
 
 def tiny_tokenizer(model_type: str) -> PreTrainedTokenizerFast:
@@ -110,7 +122,7 @@ def tiny_classifier(model_type: str, vocabulary: int, task: Task = "text-classif
     kind: Any = CONFIG_MAPPING[model_type]
     config = kind(num_labels=3, **(_settings(kind(), vocabulary) | _OWN.get(model_type, {})))
     model = MODEL_CLASSES[task].from_config(config)
-    return _large_weights(model).eval()
+    return _large_weights(model, _SIZE_OF_WEIGHTS.get(model_type, 1.0)).eval()
 
 
 def _settings(default: Any, vocabulary: int) -> dict[str, Any]:
@@ -119,7 +131,7 @@ def _settings(default: Any, vocabulary: int) -> dict[str, Any]:
     for name, nested in default.to_dict().items():
         if name.endswith("_config") and isinstance(nested, dict):
             settings[name] = _settings(getattr(default, name), vocabulary)
-    if isinstance(types := getattr(default, "layer_types", None), list) and types:
+    if isinstance(types := default.to_dict().get("layer_types"), list) and types:
         kinds = list(dict.fromkeys(types))
         settings["layer_types"] = [kinds[index % len(kinds)] for index in range(_LAYERS)]
     if isinstance(getattr(default, "mlp_layer_types", None), list):
@@ -127,7 +139,7 @@ def _settings(default: Any, vocabulary: int) -> dict[str, Any]:
     return settings
 
 
-def _large_weights(model: PreTrainedModel) -> PreTrainedModel:
+def _large_weights(model: PreTrainedModel, size: float) -> PreTrainedModel:
     """Biases, caps, sinks and scales away from 0 and 1; products that keep a value's size from layer to layer."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -135,5 +147,5 @@ def _large_weights(model: PreTrainedModel) -> PreTrainedModel:
             noise = torch.randn(weight.shape, generator=generator)
             scale = 0.3 if weight.dim() < 2 else max(0.3, 1.2 / weight.shape[-1] ** 0.5)
             is_scale = weight.dim() == 1 and name.endswith("weight")
-            weight.copy_((1.0 if is_scale else 0.0) + noise * scale)
+            weight.copy_((1.0 if is_scale else 0.0) + noise * scale * size)
     return model

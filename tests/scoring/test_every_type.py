@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -157,3 +158,34 @@ def test_logits_are_columns(artifact: Path, tmp_path: Path) -> None:
         wanted = classifier.logits(["good film", "bad"])
     for index, name in enumerate(("logit_negative_1", "logit_positive")):
         assert found.column(name).to_pylist() == pytest.approx(wanted[:, index].tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("end", ["csv", "jsonl", "parquet"])
+def test_dictionaries_inside_lists_differ_from_row_group_to_row_group(artifact: Path, tmp_path: Path, end: str) -> None:
+    wanted = [["a", "b"], ["b"], None, ["c", "a"], ["d"], ["e", "d"], [], ["f"]]
+    element = pa.dictionary(pa.int32(), pa.string())
+    schema = pa.schema(
+        {"text": pa.string(), "tags": pa.list_(element), "nested": pa.struct({"tags": pa.list_(element)})}
+    )
+    with parquet.ParquetWriter(tmp_path / "in.parquet", schema) as writer:
+        for start in range(0, len(wanted), 4):
+            part = wanted[start : start + 4]
+            bounds = np.cumsum([0, *(len(tags or []) for tags in part)])
+            words = pa.array([tag for tags in part for tag in tags or []]).dictionary_encode()
+            missing = pa.array([tags is None for tags in part])
+            tags = pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), words, mask=missing)
+            texts = pa.array([f"good {start + row}" for row in range(len(part))])
+            writer.write_table(pa.table([texts, tags, pa.StructArray.from_arrays([tags], ["tags"])], schema), 2)
+    output = tmp_path / f"out.{end}"
+    assert onnxpress.score(artifact, tmp_path / "in.parquet", output).scored == len(wanted)
+    if end == "parquet":
+        table = parquet.read_table(output)
+        assert table.schema.field("tags").type == pa.list_(element)
+        found = [(row["tags"], row["nested"]["tags"]) for row in table.to_pylist()]
+    elif end == "jsonl":
+        rows = [json.loads(line) for line in output.read_bytes().splitlines()]
+        found = [(row["tags"], row["nested"]["tags"]) for row in rows]
+    else:
+        cells = [(row[1], json.loads(row[2])["tags"]) for row in csv_rows(output)[1:]]
+        found = [(json.loads(tags) if tags else None, nested) for tags, nested in cells]
+    assert found == [(tags, tags) for tags in wanted]

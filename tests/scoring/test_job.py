@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 import onnxpress
-from tests.conftest import MakeCheckpoint
+from tests.conftest import MANY_LABELS
 from tests.scoring.conftest import ROWS, make_table, run_score
 
 
@@ -88,35 +88,28 @@ def test_bad_input_is_one_line(
     assert not list(tmp_path.glob(".*.onnxpress"))
 
 
-def test_a_regression_has_values_and_no_labels(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
-    from onnxpress_export import export
-
-    export(make_checkpoint(labels=("rating",), problem_type="regression"), tmp_path / "artifact")
+def test_a_regression_has_values_and_no_labels(ranker: Path, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("text\ngood\nbad\n")
-    summary = onnxpress.score(tmp_path / "artifact", tmp_path / "in.csv", tmp_path / "out.csv")
+    summary = onnxpress.score(ranker, tmp_path / "in.csv", tmp_path / "out.csv")
     assert summary.columns == {"score": "score"} and summary.labels == {}
-    with onnxpress.load(tmp_path / "artifact") as classifier:
+    with onnxpress.load(ranker) as classifier:
         wanted = classifier.logits(["good", "bad"])[:, 0].tolist()
     found = [float(line.split(",")[1]) for line in (tmp_path / "out.csv").read_text().splitlines()[1:]]
     assert found == pytest.approx(wanted, abs=1e-5)
     with pytest.raises(onnxpress.ConfigError, match="a regression has no column 'label'"):
-        onnxpress.score(tmp_path / "artifact", tmp_path / "in.csv", tmp_path / "o.csv", columns=["label"])
+        onnxpress.score(ranker, tmp_path / "in.csv", tmp_path / "o.csv", columns=["label"])
 
 
-def test_many_labels_are_accepted_by_their_thresholds(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
-    from onnxpress_export import export
-
-    labels = ("calm", "glad", "sad")
-    export(make_checkpoint(labels=labels, problem_type="multi_label_classification"), tmp_path / "artifact")
+def test_many_labels_are_accepted_by_their_thresholds(many_labels: Path, tmp_path: Path) -> None:
     texts = make_table(50).column("text").to_pylist()
     parquet.write_table(pa.table({"text": texts}), tmp_path / "in.parquet")
     columns = ["label", "accepted", "probabilities"]
-    onnxpress.score(tmp_path / "artifact", tmp_path / "in.parquet", tmp_path / "out.parquet", columns=columns)
-    with onnxpress.load(tmp_path / "artifact") as classifier:
+    onnxpress.score(many_labels, tmp_path / "in.parquet", tmp_path / "out.parquet", columns=columns)
+    with onnxpress.load(many_labels) as classifier:
         accepted = [[prediction.label for prediction in row] for row in classifier.accepted(texts)]
     table = parquet.read_table(tmp_path / "out.parquet")
     assert table.column("accepted").to_pylist() == accepted and any(map(len, accepted))
-    assert table.schema.names == ["text", "label", "accepted", *(f"probability_{label}" for label in labels)]
+    assert table.schema.names == ["text", "label", "accepted", *(f"probability_{label}" for label in MANY_LABELS)]
 
 
 @pytest.mark.parametrize(("missing", "extra"), [("pyarrow", "score"), ("fsspec", "score"), ("ray", "ray")])

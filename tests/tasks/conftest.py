@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from transformers import (
 import onnxpress
 from onnxpress_export import export
 from tests.conftest import MAX_LENGTH, WORDS, Exported, make_tokenizer, randomize
+from tests.made_once import MadeOnce
 from tests.tasks.subjects import Subject
 
 PREMISES = [
@@ -110,16 +112,19 @@ KINDS: dict[str, tuple[Callable[[], PreTrainedTokenizerFast], Callable[..., PreT
 
 
 @pytest.fixture(scope="session", params=list(KINDS))
-def nli(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def nli(request: pytest.FixtureRequest, made_once: MadeOnce) -> Exported:
     make, build, labels = KINDS[request.param]
-    torch.manual_seed(5)
-    tokenizer = make()
-    names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
-    folder = tmp_path_factory.mktemp(f"nli-{request.param}")
-    randomize(build(tokenizer, **names)).save_pretrained(folder / "checkpoint")
-    tokenizer.save_pretrained(folder / "checkpoint")
-    export(folder / "checkpoint", folder / "artifact")
-    return Exported(folder / "checkpoint", folder / "artifact")
+
+    def export_it(folder: Path) -> None:
+        torch.manual_seed(5)
+        tokenizer = make()
+        names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+        randomize(build(tokenizer, **names)).save_pretrained(folder / "checkpoint")
+        tokenizer.save_pretrained(folder / "checkpoint")
+        export(folder / "checkpoint", folder / "artifact")
+
+    made = made_once(f"nli-{request.param}", export_it)
+    return Exported(made / "checkpoint", made / "artifact")
 
 
 @pytest.fixture(scope="session")

@@ -69,7 +69,7 @@ def test_words_are_tokenized_each_by_itself(tagger: onnxpress.TokenClassifier) -
 
 @pytest.mark.parametrize("wrong", ["great film", [["a"], "b"], [["a", 7]], [["a", None]], [7], None, [{"a": "b"}]])
 def test_what_are_no_words_is_told(tagger: onnxpress.TokenClassifier, wrong: object) -> None:
-    with pytest.raises(onnxpress.TextTypeError) as told:
+    with pytest.raises(onnxpress.WordsTypeError, match="Pass the words of a text") as told:
         tagger.words(wrong)  # type: ignore[call-overload]
     assert "\n" not in str(told.value)
 

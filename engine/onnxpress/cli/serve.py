@@ -7,10 +7,11 @@ from typing import Annotated, cast
 
 import typer
 
+from onnxpress.cpu import available_cpus
 from onnxpress.errors import ConfigError
 from onnxpress.extras import require
 from onnxpress.loading import load
-from onnxpress.settings import OptimizeFor
+from onnxpress.settings import OptimizeFor, require_whole
 
 __all__ = ["serve"]
 
@@ -40,15 +41,20 @@ def serve(
     optimize_for: Annotated[
         str, typer.Option(help="throughput runs a batch on each thread, latency one on all of them.")
     ] = "throughput",
-    threads: Annotated[int | None, typer.Option(help="CPU threads, for each artifact.")] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="CPU threads, for each artifact of each worker; by default the CPUs are shared out."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that answer on the one port.")] = 1,
     max_characters: Annotated[int, typer.Option(help="Characters a text may have.")] = 100_000,
 ) -> None:
     """Answer over HTTP, with the routes of text-embeddings-inference, until SIGTERM or Ctrl-C."""
     require(("starlette", "uvicorn"), extra="serve")
     from onnxpress.serving.http.limits import Limits
     from onnxpress.serving.http.models import name_artifacts
-    from onnxpress.serving.http.server import listen
+    from onnxpress.serving.http.server import Serving, listen
     from onnxpress.serving.http.server import serve as serve_on
+    from onnxpress.serving.http.workers import supervise
 
     if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
         raise ConfigError("--token must be of printable ASCII characters without spaces around them, at least one")
@@ -61,22 +67,24 @@ def serve(
         max_tokens=max_queued_tokens,
         timeout=timeout,
     )
+    require_whole("workers", workers)
     named = name_artifacts(artifacts)
     opened = partial(
         load,
         device=device,
         precision=precision,
         optimize_for=cast("OptimizeFor", optimize_for),
-        threads=threads,
+        threads=max(1, available_cpus() // workers) if threads is None and workers > 1 else threads,
         max_characters=max_characters,
         spinning=False,
     )
-    serve_on(
-        named,
-        opened,
-        limits,
-        listening=listen(host, port),
-        token=token,
-        close_seconds=close_seconds,
-        on_ready=lambda url: typer.echo(f"serving {', '.join(named)} on {url}", err=True),
-    )
+    serving = Serving(artifacts=named, load=opened, limits=limits, token=token, close_seconds=close_seconds)
+
+    def on_ready(url: str) -> None:
+        by = f", {workers} workers" if workers > 1 else ""
+        typer.echo(f"serving {', '.join(named)} on {url}{by}", err=True)
+
+    if workers == 1:
+        serve_on(serving, listening=listen(host, port), on_ready=on_ready)
+    else:
+        supervise(serving, workers, listening=listen(host, port), on_ready=on_ready)

@@ -2,8 +2,8 @@
 
 Most architectures ask transformers' attention interface, and get `interface`; older ones call torch's attention, and
 get `sdpa`. Those that compute it themselves get a forward of their own for the time of the trace: `mpnet`,
-`deberta_v2`, `longformer`. Whatever is none of these is traced as written, and left to the pass
-`fuse_written_attention`.
+`deberta_v2`, `longformer`, `bloom`, `mvp`, `openai_gpt`. Whatever is none of these is traced as written, and left to
+the pass `fuse_written_attention`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from transformers import PreTrainedModel
 
-from onnxpress_export.attention import deberta_v2, interface, longformer, mpnet, sdpa
+from onnxpress_export.attention import bloom, deberta_v2, interface, longformer, mpnet, mvp, openai_gpt, sdpa
 from onnxpress_export.attention.interface import AttentionArgumentError
 from onnxpress_export.attention.operator import MULTI_HEAD_ATTENTION, counted
 from onnxpress_export.heads.sentence_classifier import SentenceClassifier
@@ -23,9 +23,12 @@ from onnxpress_export.heads.sentence_classifier import SentenceClassifier
 __all__ = ["MULTI_HEAD_ATTENTION", "AttentionArgumentError", "captured_attention", "promised_attentions"]
 
 _BY_MODEL_TYPE: Final = {
-    "mpnet": mpnet.captured,
+    "bloom": bloom.captured,
     "deberta-v2": deberta_v2.captured,
     "longformer": longformer.captured,
+    "mpnet": mpnet.captured,
+    "mvp": mvp.captured,
+    "openai-gpt": openai_gpt.captured,
 }
 
 

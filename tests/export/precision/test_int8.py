@@ -357,6 +357,7 @@ def test_layers_that_share_weights_are_smaller_in_int8(sample: Path, tmp_path: P
     )
     fp32, int8_variant = report.manifest.variants
     assert int8_variant.cpu.operators["MatMulIntegerToFloat"] == 4 * 6 + 2  # and its projection, and its pooler
+    assert fp32.cpu.weights["float"] <= report.manifest.provenance.parameters + 16  # a scale, and the like
     once = 3 * 32 * 32 + 32 * 32 + 2 * 32 * 64 + 16 * 32 + 32 * 32
     assert int8_variant.cpu.weights["int8"] == once
     sizes = [report.manifest.files[name].bytes for name in (int8_variant.weights[0], fp32.weights[0])]

@@ -14,7 +14,6 @@ import pytest
 import onnxpress
 from onnxpress.serving.http import server as served
 from onnxpress.serving.http.limits import Limits
-from tests.conftest import MakeCheckpoint
 from tests.serving.conftest import Gate
 
 SECONDS = 30.0
@@ -67,12 +66,8 @@ def serving(artifacts: dict[str, Path], limits: Limits, token: str | None, close
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(served, "_Server", Noted)
             served.serve(
-                artifacts,
-                load,
-                limits,
+                served.Serving(artifacts=artifacts, load=load, limits=limits, token=token, close_seconds=close_seconds),
                 listening=served.listen("127.0.0.1", 0),
-                token=token,
-                close_seconds=close_seconds,
                 on_ready=on_ready,
             )
 
@@ -114,13 +109,3 @@ def server(artifact: Path) -> Iterator[Loopback]:
     """One with the limits of its defaults, which tests share that hold no run of it."""
     with serving({"reviews": artifact}, Limits(), None, 20) as loopback:
         yield loopback
-
-
-@pytest.fixture(scope="session")
-def ranker(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An artifact of one label."""
-    from onnxpress_export import export
-
-    directory = tmp_path_factory.mktemp("ranker") / "ranker"
-    export(make_checkpoint(labels=("relevance",), problem_type="regression"), directory)
-    return directory

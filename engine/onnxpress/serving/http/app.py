@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from starlette.applications import Starlette
@@ -15,9 +15,12 @@ from starlette.routing import Route
 
 from onnxpress.serving.http.answers import describe_model, predict, rerank, zero_shot
 from onnxpress.serving.http.arrival import Deadline, read_body, require_token, unless_gone
-from onnxpress.serving.http.exposition import exposition
+from onnxpress.serving.http.explaining import Explainer
+from onnxpress.serving.http.exposition import exposition, families_of, workers_told
 from onnxpress.serving.http.limits import Limits
+from onnxpress.serving.http.link import Link
 from onnxpress.serving.http.messages import (
+    ExplainRequest,
     PredictRequest,
     RerankRequest,
     ZeroShotRequest,
@@ -29,7 +32,11 @@ from onnxpress.serving.http.models import Model
 from onnxpress.serving.http.openapi import openapi, page
 from onnxpress.serving.http.refusal import Refusal, refusal_of, refused, refused_by_router
 from onnxpress.serving.http.tagging import TagRequest, tag
+from onnxpress.serving.http.try_page import try_page
 from onnxpress.serving.tokens import AsyncTokenClassifier
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 __all__ = ["make_app"]
 
@@ -45,6 +52,7 @@ def make_app(
     *,
     token: str | None = None,
     is_ready: Callable[[], bool] = lambda: True,
+    link: Link | None = None,
 ) -> Starlette:
     """An application that answers with `models`; the first of them where a path names none.
 
@@ -55,8 +63,9 @@ def make_app(
         limits: What is taken on.
         token: What a request must bring, but for those that ask for health, readiness, metrics and documentation.
         is_ready: Whether more requests are welcome.
+        link: To the other workers, whose metrics are told too.
     """
-    routes = _Routes(models, limits, token, is_ready)
+    routes = _Routes(models, limits, token, is_ready, link)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -75,24 +84,31 @@ class _Routes:
     """What answers each path."""
 
     def __init__(
-        self, models: Mapping[str, Model], limits: Limits, token: str | None, is_ready: Callable[[], bool]
+        self,
+        models: Mapping[str, Model],
+        limits: Limits,
+        token: str | None,
+        is_ready: Callable[[], bool],
+        link: Link | None,
     ) -> None:
+        self._link = link
         self._models = models
         self._limits = limits
         self._token = token
         self._is_ready = is_ready
+        self._explainers = {name: Explainer(model) for name, model in models.items()}
 
     def listed(self) -> list[Route]:
         """All routes: those of one model both for the first one and by name."""
         open_to_all: dict[str, _Answer] = {
-            "/": self._health,
+            "/": self._page,
             "/health": self._health,
             "/ready": self._ready,
             "/metrics": self._metrics,
             "/openapi.json": self._openapi,
             "/docs": self._docs,
         }
-        asking: dict[str, _Asking] = {"/predict": self._predict, "/rerank": self._rerank}
+        asking: dict[str, _Asking] = {"/predict": self._predict, "/rerank": self._rerank, "/explain": self._explain}
         found = [Route(path, _guarded(answer), methods=["GET"]) for path, answer in open_to_all.items()]
         found.append(Route("/models", self._closed(self._names), methods=["GET"]))
         for prefix in ("", "/models/{model}"):
@@ -140,6 +156,9 @@ class _Routes:
     async def _rerank(self, model: Model, content: Any, deadline: Deadline) -> Any:
         return await rerank(model, as_request(content, RerankRequest), self._limits, deadline)
 
+    async def _explain(self, model: Model, content: Any, deadline: Deadline) -> Any:
+        return await self._explainers[model.name].explain(as_request(content, ExplainRequest), deadline)
+
     async def _either(self, model: Model, content: Any, deadline: Deadline) -> Any:
         ranked = isinstance(content, dict) and "query" in content and "inputs" not in content
         return await (self._rerank if ranked else self._predict)(model, content, deadline)
@@ -150,6 +169,10 @@ class _Routes:
     async def _names(self, request: Request) -> Response:
         return _json(list(self._models))
 
+    async def _page(self, request: Request) -> Response:
+        shown = try_page(list(self._models), secured=self._token is not None)
+        return HTMLResponse(shown.html, headers={"Content-Security-Policy": shown.policy})
+
     async def _health(self, request: Request) -> Response:
         return Response()
 
@@ -159,8 +182,16 @@ class _Routes:
         return Response()
 
     async def _metrics(self, request: Request) -> Response:
-        text, kind = exposition(self._models)
+        text, kind = exposition(await self._counted())
         return Response(text, media_type=kind)
+
+    async def _counted(self) -> list[Metric]:
+        """What this process counted, or all workers did; of the latter also how many told it."""
+        if self._link is None:
+            return families_of(self._models, {})
+        own = families_of(self._models, {"worker": str(self._link.number)})
+        found = await self._link.gathered()
+        return [*(own if found is None else found.metrics), workers_told(1 if found is None else found.workers)]
 
     async def _openapi(self, request: Request) -> Response:
         return _json(openapi(self._limits, secured=self._token is not None))

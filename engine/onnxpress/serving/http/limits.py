@@ -21,7 +21,8 @@ class Limits:
         max_requests: Texts that may wait, for each artifact.
         max_tokens: Tokens of these together; a longer text is taken when nothing else waits.
         timeout: Seconds within which an answer is of use, where a request does not say less.
-        body_timeout: Seconds within which a request's body must have come.
+        head_timeout: Seconds within which a request's head must have come.
+        body_timeout: Seconds within which its body must have come; and for which a client may not take its answer.
     """
 
     max_texts: int = 256
@@ -29,12 +30,13 @@ class Limits:
     max_requests: int = 1_024
     max_tokens: int = 65_536
     timeout: float = 60.0
+    head_timeout: float = 10.0
     body_timeout: float = 30.0
 
     def __post_init__(self) -> None:
         for name in ("max_texts", "max_body", "max_requests", "max_tokens"):
             require_whole(name, getattr(self, name))
-        for name in ("timeout", "body_timeout"):
+        for name in ("timeout", "head_timeout", "body_timeout"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be above 0 s, got {getattr(self, name):g}")
         if self.max_texts > self.max_requests:

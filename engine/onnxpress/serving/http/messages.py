@@ -12,6 +12,8 @@ from onnxpress.serving.http.refusal import Refusal
 from onnxpress.texts import Text
 
 __all__ = [
+    "FORMS",
+    "ExplainRequest",
     "Parameters",
     "PredictRequest",
     "RerankRequest",
@@ -25,7 +27,7 @@ __all__ = [
 
 _Direction = Literal["left", "right", "Left", "Right"]
 _Message = TypeVar("_Message")
-_FORMS: Final = 'a text, a pair ["…", "…"], or a batch [["…"], ["…", "…"], …]'
+FORMS: Final = 'a text, a pair ["…", "…"], or a batch [["…"], ["…", "…"], …]'
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,6 +101,18 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True):
     return_text: bool = False
 
 
+class ExplainRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A text or a pair, to be explained.
+
+    Attributes:
+        inputs: The text, or a list of the two of a pair.
+        label: The label whose score is explained; None for the best one.
+    """
+
+    inputs: str | list[str | list[str]]
+    label: str | None = None
+
+
 def parse(body: bytes) -> Any:
     """The JSON of `body`.
 
@@ -140,7 +154,7 @@ def texts_of(inputs: str | list[str | list[str]]) -> tuple[list[Text], bool]:
     if isinstance(inputs, str):
         return [inputs], True
     if not inputs:
-        raise Refusal(400, "Empty", f"inputs is empty. Send {_FORMS}.")
+        raise Refusal(400, "Empty", f"inputs is empty. Send {FORMS}.")
     if isinstance(inputs[0], str):
         return [_as_text([part for part in inputs if isinstance(part, str)], len(inputs), "inputs")], True
     return [_as_text(_listed(item, index), len(item), f"text {index}") for index, item in enumerate(inputs)], False
@@ -148,13 +162,13 @@ def texts_of(inputs: str | list[str | list[str]]) -> tuple[list[Text], bool]:
 
 def _listed(item: str | list[str], index: int) -> list[str]:
     if isinstance(item, str):
-        raise Refusal(422, "Validation", f"text {index} is a string among lists. Send {_FORMS}.")
+        raise Refusal(422, "Validation", f"text {index} is a string among lists. Send {FORMS}.")
     return item
 
 
 def _as_text(strings: list[str], parts: int, what: str) -> Text:
     if len(strings) != parts or parts not in (1, 2):
-        raise Refusal(422, "Validation", f"{what} is a list of {parts}, not of one or two strings. Send {_FORMS}.")
+        raise Refusal(422, "Validation", f"{what} is a list of {parts}, not of one or two strings. Send {FORMS}.")
     return strings[0] if parts == 1 else (strings[0], strings[1])
 
 

@@ -10,7 +10,7 @@ import msgspec
 from onnxpress import __version__
 from onnxpress.serving.http.arrival import TIMEOUT_HEADER
 from onnxpress.serving.http.limits import Limits
-from onnxpress.serving.http.messages import PredictRequest, RerankRequest, ZeroShotRequest
+from onnxpress.serving.http.messages import ExplainRequest, PredictRequest, RerankRequest, ZeroShotRequest
 from onnxpress.serving.http.tagging import TagRequest
 
 __all__ = ["openapi", "page"]
@@ -49,6 +49,31 @@ _ANSWERS: Final[dict[str, dict[str, Any]]] = {
             "required": ["index", "score"],
         },
     },
+    "Explanation": {
+        "type": "object",
+        "properties": {
+            "label": {"type": "string"},
+            "score": {"type": "number"},
+            "base": {"type": "number"},
+            "method": {"type": "string"},
+            "precision": {"type": "string"},
+            "words": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "text": {"type": "string"},
+                        "start": {"type": "integer"},
+                        "end": {"type": "integer"},
+                        "part": {"type": "integer"},
+                        "share": {"type": "number"},
+                    },
+                    "required": ["text", "start", "end", "part", "share"],
+                },
+            },
+        },
+        "required": ["label", "score", "base", "method", "precision", "words"],
+    },
     "Info": {"type": "object"},
     "Names": {"type": "array", "items": {"type": "string"}},
     "Error": {
@@ -77,10 +102,11 @@ _ASKING: Final = {
         "PredictRequest ZeroShotRequest TagRequest",
         "Predictions Entities",
     ),
+    "explain": ("Which words of a text speak for a label, and how much", "ExplainRequest", "Explanation"),
     "rerank": ("Texts by how well they answer a query", "RerankRequest", "Ranks"),
 }
 _PLAIN: Final = {
-    "/": ("Whether the server lives", "text/plain"),
+    "/": ("A page to try it", "text/html"),
     "/health": ("Whether the server lives", "text/plain"),
     "/ready": ("Whether more requests are welcome", "text/plain"),
     "/metrics": ("Counters and histograms for Prometheus", "text/plain"),
@@ -94,7 +120,7 @@ _PLAIN_ERRORS: Final = {"/ready": (503,), "/metrics": (501,)}
 def openapi(limits: Limits, *, secured: bool) -> dict[str, Any]:
     """The document. `secured` says whether a token is needed."""
     _, schemas = msgspec.json.schema_components(
-        (PredictRequest, RerankRequest, ZeroShotRequest, TagRequest), ref_template=_REFS
+        (PredictRequest, RerankRequest, ZeroShotRequest, TagRequest, ExplainRequest), ref_template=_REFS
     )
     paths: dict[str, dict[str, Any]] = {
         path: {"get": {"summary": words, "responses": _plain_responses(path, kind), "security": []}}

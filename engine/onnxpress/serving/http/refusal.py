@@ -22,12 +22,15 @@ from onnxpress.errors import (
     TextError,
 )
 
-__all__ = ["ErrorType", "Refusal", "refusal_of", "refused", "refused_by_router"]
+__all__ = ["BUSY", "ErrorType", "Refusal", "refusal_of", "refused", "refused_by_router"]
 
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"]
 
 _RETRY_SECONDS: Final = "1"
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+BUSY: Final[Mapping[str, str]] = MappingProxyType({"Retry-After": _RETRY_SECONDS})
+"""The headers of a 429."""
 
 _log: Final = logging.getLogger("onnxpress")
 
@@ -54,7 +57,7 @@ def refusal_of(error: Exception) -> Refusal:
             return error
         case OverloadedError():
             words = f"{error.waiting:,} {error.what} would wait; the limit is {error.limit:,}. Try again later."
-            return Refusal(429, "Overloaded", words, {"Retry-After": _RETRY_SECONDS})
+            return Refusal(429, "Overloaded", words, BUSY)
         case DeadlineExceededError():
             return Refusal(504, "Overloaded", f"no answer within {error.seconds:g} s. Allow more time, or send less.")
         case ClosedError():
