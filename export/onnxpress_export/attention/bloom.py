@@ -22,8 +22,7 @@ def captured(model: PreTrainedModel) -> Iterator[None]:
     """Within the block, the self-attentions of `model` write MultiHeadAttention nodes."""
     base: Any = model.base_model
     with ExitStack() as stack:
-        stack.enter_context(patch.object(modeling_bloom, "create_causal_mask", _padding_mask_as_given, create=True))
-        stack.enter_context(patch.object(base, "_prepare_attn_mask", _padding_mask_as_given, create=True))
+        stack.enter_context(patch.object(modeling_bloom, "create_causal_mask", _padding_mask_as_given))
         stack.enter_context(patch.object(base, "build_alibi_tensor", _slopes))
         for layer in base.h:
             stack.enter_context(replaced_forward(layer.self_attention, _forward))
