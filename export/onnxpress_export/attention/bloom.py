@@ -42,7 +42,8 @@ def _slopes(attention_mask: torch.Tensor, num_heads: int, dtype: torch.dtype) ->
     ones = torch.ones(1, 1, dtype=torch.int64)
     first_two = modeling_bloom.build_alibi_tensor(torch.cat([ones, ones], dim=1), num_heads, dtype)
     slopes = first_two.reshape(1, num_heads, 1, 2)[..., 1:]
-    return slopes * torch.arange(attention_mask.shape[1])
+    by_key: torch.Tensor = slopes * torch.arange(attention_mask.shape[1])
+    return by_key
 
 
 def _forward(
