@@ -63,10 +63,7 @@ class Trial:
 
     def answers(self, model: ir.Model, decision: Decision) -> Answers:
         """What `model` answers, by which others are compared."""
-        owners = self.comparison.owners(self.rows)
-        return Answers(
-            self.logits(model), decision, owners if self.first is None else owners.first(min(self.first, owners.texts))
-        )
+        return Answers(self.logits(model), decision, self.comparison.owners(self.rows).first(len(self._texts)))
 
     def seconds(self, model: ir.Model, *, rounds: int) -> float:
         """What running all texts takes on one CPU: the median over rounds, warmed, times the CPUs that share it."""
