@@ -64,7 +64,7 @@ def test_the_artifact_is_a_baseline(watched: Path, tmp_path: Path) -> None:
 def test_it_is_hashed_like_every_file(watched: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(watched, tmp_path / "artifact")
     (copy / PROFILE_NAME).write_bytes((copy / PROFILE_NAME).read_bytes().replace(b"1530", b"1531", 1))
-    with pytest.raises(onnxpress.ArtifactIntegrityError, match=r"profile\.json has changed since the export"):
+    with pytest.raises(onnxpress.ArtifactIntegrityError, match=r"profile\.json: has changed since the export"):
         read_profile(copy)
 
 
