@@ -17,7 +17,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, T5Config, T5Model
 
 import onnxpress
 from onnxpress.errors import CheckpointError, MissingDependencyError
@@ -179,6 +179,30 @@ def test_each_pooling_is_sentence_transformers(save: Save, body: Path, kind: str
     checkpoint = load_checkpoint(str(folder), activation="identity")
     wanted = dense(torch.from_numpy(embeddings(body, pool))).detach().numpy()
     np.testing.assert_allclose(probabilities(checkpoint), wanted, rtol=0, atol=20 * ATOL)  # values up to 20
+
+
+def test_of_an_encoder_with_a_decoder_the_encoder_is_the_body(tmp_path: Path) -> None:
+    """As sentence-transformers takes T5."""
+    tokenizer = make_tokenizer()
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=WIDTH, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=2, num_heads=4,
+        decoder_start_token_id=0,
+    )  # fmt: skip
+    model = randomize(T5Model(config)).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "modules.json").write_text(
+        json.dumps([{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"}])
+    )
+    head = trained_on([0, 1])
+    joblib.dump(head, tmp_path / "model_head.pkl")
+    rows = []
+    for text in TEXTS:
+        with torch.no_grad():
+            tokens = tokenizer(text, truncation=True, return_tensors="pt")
+            rows.append(model.encoder(tokens["input_ids"], tokens["attention_mask"])[0][0].numpy().mean(0))
+    found = probabilities(load_checkpoint(str(tmp_path), allow_pickle=True))
+    np.testing.assert_allclose(found, head.predict_proba(np.stack(rows)), rtol=0, atol=5 * ATOL)
 
 
 # --- SetFit with scikit-learn
@@ -513,6 +537,13 @@ def test_a_prompt_before_every_text_is_told(save: Save) -> None:
     (folder / "config_sentence_transformers.json").write_text(
         json.dumps({"prompts": {"query": "query: "}, "default_prompt_name": "query"})
     )
+    refused(folder, "writes the prompt 'query: ' before every text")
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"transformer_task": "sequence-classification"}))
+    (folder / "model_head.pkl").rename(folder / "kept.pkl")
+    edit_json(folder / "modules.json", lambda content: content.pop())  # type: ignore[attr-defined]
+    refused(folder, "writes the prompt 'query: ' before every text")  # as of a CrossEncoder
+    (folder / "sentence_bert_config.json").unlink()
+    (folder / "kept.pkl").rename(folder / "model_head.pkl")
     refused(folder, "writes the prompt 'query: ' before every text")
     edit_json(folder / "config_sentence_transformers.json", lambda content: content.update(default_prompt_name=None))
     assert load_checkpoint(str(folder), allow_pickle=True).labels == ("0", "1")
