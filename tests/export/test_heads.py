@@ -532,18 +532,20 @@ def test_other_bodies_are_refused_by_name(save: Save) -> None:
     refused(folder, "holds model_head.pkl but no modules.json")
 
 
-def test_a_prompt_before_every_text_is_told(save: Save) -> None:
-    folder = save(head=trained_on([0, 1]))
+def with_prompt(folder: Path, name: str | None) -> Path:
     (folder / "config_sentence_transformers.json").write_text(
-        json.dumps({"prompts": {"query": "query: "}, "default_prompt_name": "query"})
+        json.dumps({"prompts": {"query": "query: "}, "default_prompt_name": name})
     )
+    return folder
+
+
+def test_a_prompt_before_every_text_is_told(save: Save) -> None:
+    folder = with_prompt(save(head=trained_on([0, 1])), "query")
     refused(folder, "writes the prompt 'query: ' before every text")
+    assert load_checkpoint(str(with_prompt(folder, None)), allow_pickle=True).labels == ("0", "1")
+
+
+def test_a_prompt_of_a_cross_encoder_is_told(save: Save) -> None:
+    folder = with_prompt(save([]), "query")
     (folder / "sentence_bert_config.json").write_text(json.dumps({"transformer_task": "sequence-classification"}))
-    (folder / "model_head.pkl").rename(folder / "kept.pkl")
-    edit_json(folder / "modules.json", lambda content: content.pop())  # type: ignore[attr-defined]
-    refused(folder, "writes the prompt 'query: ' before every text")  # as of a CrossEncoder
-    (folder / "sentence_bert_config.json").unlink()
-    (folder / "kept.pkl").rename(folder / "model_head.pkl")
     refused(folder, "writes the prompt 'query: ' before every text")
-    edit_json(folder / "config_sentence_transformers.json", lambda content: content.update(default_prompt_name=None))
-    assert load_checkpoint(str(folder), allow_pickle=True).labels == ("0", "1")
