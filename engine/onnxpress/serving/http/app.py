@@ -194,10 +194,10 @@ class _Routes:
         return [*(own if found is None else found.metrics), workers_told(1 if found is None else found.workers)]
 
     async def _openapi(self, request: Request) -> Response:
-        return _json(openapi(self._limits, secured=self._token is not None))
+        return _json(openapi(self._limits, list(self._models), secured=self._token is not None))
 
     async def _docs(self, request: Request) -> Response:
-        return HTMLResponse(page(openapi(self._limits, secured=self._token is not None)))
+        return HTMLResponse(page(openapi(self._limits, list(self._models), secured=self._token is not None)))
 
 
 def _guarded(answer: _Answer) -> _Answer:
