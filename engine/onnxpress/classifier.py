@@ -166,14 +166,14 @@ class Classifier(Model):
         return found[0] if is_lone(texts) else found
 
     @overload
-    def zero_shot(
+    def zero_shot(  # type: ignore[overload-overlap]
         self,
         texts: str | Mapping[str, str],
         labels: str | Iterable[str],
         *,
         template: str = TEMPLATE,
         multi_label: bool = False,
-    ) -> ZeroShot: ...  # type: ignore[overload-overlap]
+    ) -> ZeroShot: ...
     @overload
     def zero_shot(
         self, texts: Sequence[str], labels: str | Iterable[str], *, template: str = TEMPLATE, multi_label: bool = False
@@ -213,9 +213,13 @@ class Classifier(Model):
             ConfigError: It cannot be asked of this model.
         """
         found = read_hypotheses(self.labels, labels, template, multi_label=multi_label)
-        with self._lifetime:
-            require_room(found, self._encoder)
+        self.require_room(found)
         return found
+
+    def require_room(self, hypotheses: Hypotheses) -> None:
+        """Raise ConfigError where one of them is so long that no token of a text fits beside it."""
+        with self._lifetime:
+            require_room(hypotheses, self._encoder)
 
     def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> list[Ranked]:
         """`documents` by how well they fit `query`, best first: for models with one score for a pair.

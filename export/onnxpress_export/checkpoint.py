@@ -126,7 +126,7 @@ def load_checkpoint(
         model = load_sentence_classifier(source, base, head, config, own, options, allow_pickle=allow_pickle)
     else:
         options_of_weights = {**options, "use_safetensors": None if allow_pickle else True}
-        model = _load_model(source, base, config, adapter, kind, options_of_weights)
+        model = _load_model(source, base, config, adapter, kind, options_of_weights, asked=task is not None)
     if adapter is not None:
         model = merge_adapter(source, model)
     _check_finite(source, model)
@@ -177,7 +177,14 @@ def _labels(source: str, config: Any) -> tuple[str, ...]:
 
 
 def _load_model(
-    source: str, base: str, config: Any, adapter: Adapter | None, task: ExportTask, options: dict[str, Any]
+    source: str,
+    base: str,
+    config: Any,
+    adapter: Adapter | None,
+    task: ExportTask,
+    options: dict[str, Any],
+    *,
+    asked: bool,
 ) -> PreTrainedModel:
     with one_line(source, "transformers cannot load its weights"):
         model, info = task.model_class.from_pretrained(
@@ -190,6 +197,8 @@ def _load_model(
         )
     check_unused(source, base, info["unexpected_keys"])
     _check_task(source, config, adapter, task, info["unexpected_keys"])
+    if adapter is None and not asked:
+        _check_class(source, config, model, task, info["unexpected_keys"])
     replaced = adapter.head if adapter is not None else frozenset()
     for name, held, wanted in sorted(key for key in info["mismatched_keys"] if key[0] not in replaced):
         raise CheckpointError(
@@ -218,6 +227,27 @@ def _check_task(source: str, config: Any, adapter: Adapter | None, task: ExportT
         source,
         f"is a {stated.kind}, and holds {name}, of which a {task.kind} makes no use: it was not trained as one. "
         f"Leave --task out, or pass --task {stated.name}.",
+    )
+
+
+def _check_class(source: str, config: Any, model: PreTrainedModel, task: ExportTask, unused: Iterable[str]) -> None:
+    """Refuse a class that transformers does not know where its head has more than the one that it loads instead.
+
+    Another head, as a conditional random field behind the logits, answers otherwise.
+    """
+    names, known = config.architectures or [], type(model).__name__
+    head = [name for name in sorted(unused) if not name.startswith(f"{model.base_model_prefix}.")]
+    if (
+        not names
+        or known in names
+        or not head
+        or task.model_class.__name__ in (getattr(config, "auto_map", None) or {})
+    ):
+        return
+    raise CheckpointError(
+        source,
+        f"is a {names[0]}, which transformers does not know; its {known} makes no use of {head[0]}, and would answer "
+        f"otherwise. If that is what you want, pass --task {task.name}.",
     )
 
 

@@ -42,7 +42,7 @@ from onnxpress_export.precision.int8 import (
 )
 from onnxpress_export.precision.sample import Sample, torch_answers
 from onnxpress_export.precision.trial import Trial
-from onnxpress_export.precision.twins import require_alike
+from onnxpress_export.precision.twins import TEXTS_COMPARED, require_alike
 
 __all__ = [
     "MAX_DISAGREEMENT",
@@ -230,7 +230,7 @@ def _int8_variant(source: Fp32, torch_says: Answers, recipe: Int8, target: Targe
 def _require_alike(source: Fp32, cpu: ir.Model, portable: Graph, packed: Graph | None, target: Target) -> None:
     """Raise GraphsDifferError where the graphs that take padding do not give the logits of `cpu`, int8's graph."""
     tokenizer, rows = source.checkpoint.tokenizer, source.sample.unseen_rows
-    trial = Trial(rows, source.directory, saturates=saturates(target))
+    trial = Trial(rows, source.directory, first=TEXTS_COMPARED, saturates=saturates(target))
     graphs = [(source.directory / portable.file, False)]
     if packed is not None:
         graphs.append((source.directory / packed.file, True))

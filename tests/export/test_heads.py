@@ -25,6 +25,7 @@ from onnxpress.predictions import activate
 from onnxpress_export import export
 from onnxpress_export.checkpoint import Checkpoint, load_checkpoint
 from onnxpress_export.checkpoint_files import check_at_once
+from onnxpress_export.heads.sentence_modules import Pooling, _modes
 from tests.conftest import MAX_LENGTH, WORDS, edit_json, make_tokenizer, randomize
 
 WIDTH = 32
@@ -93,7 +94,7 @@ def token_features(body: Path, text: str, limit: int = MAX_LENGTH) -> NDArray[np
 
 
 def embeddings(body: Path, pool: Transform, texts: Sequence[str] = TEXTS) -> NDArray[np.float32]:
-    return np.stack([pool(token_features(body, text)) for text in texts])
+    return np.stack([pool(token_features(body, text)) for text in texts]).astype(np.float32)
 
 
 def mean(tokens: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -152,15 +153,29 @@ POOLINGS: dict[str, tuple[dict[str, Any], Transform]] = {
 
 
 @pytest.mark.parametrize("kind", list(POOLINGS))
-@pytest.mark.parametrize("side", ["right", "left"])
-def test_each_pooling_is_sentence_transformers(save: Save, body: Path, kind: str, side: str) -> None:
+def test_padding_counts_nowhere(kind: str) -> None:
+    settings, pool = POOLINGS[kind]
+    generator = np.random.default_rng(3)
+    rows = [generator.normal(size=(size, WIDTH)).astype(np.float32) for size in (3, 7, 1)]
+    for pads_left in (False, True):
+        hidden = generator.normal(size=(3, 7, WIDTH)).astype(np.float32) * 100  # what padding becomes is arbitrary
+        mask = np.zeros((3, 7), dtype=np.int64)
+        for row, (tokens, shown) in enumerate(zip(rows, mask, strict=True)):
+            kept = slice(7 - len(tokens), 7) if pads_left else slice(len(tokens))
+            hidden[row, kept], shown[kept] = tokens, 1
+        module = Pooling(_modes("model", settings), pads_left=pads_left)
+        found = module(torch.from_numpy(hidden), torch.from_numpy(mask)).numpy()
+        np.testing.assert_allclose(found, np.stack([pool(tokens) for tokens in rows]), rtol=0, atol=ATOL)
+
+
+@pytest.mark.parametrize("kind", list(POOLINGS))
+def test_each_pooling_is_sentence_transformers(save: Save, body: Path, kind: str) -> None:
     settings, pool = POOLINGS[kind]
     size = len(pool(np.zeros((3, WIDTH), dtype=np.float32)))
     dense = torch.nn.Linear(size, 3)
     weights = {"linear.weight": randomize(dense).weight.detach(), "linear.bias": dense.bias.detach()}
     scores = {"in_features": size, "out_features": 3, "activation_function": "torch.nn.modules.linear.Identity"}
     folder = save([("Pooling", settings, {}), ("Dense", {**scores, "module_output_name": "scores"}, weights)])
-    edit_json(folder / "tokenizer_config.json", lambda config: config.update(padding_side=side))
     checkpoint = load_checkpoint(str(folder), activation="identity")
     wanted = dense(torch.from_numpy(embeddings(body, pool))).detach().numpy()
     np.testing.assert_allclose(probabilities(checkpoint), wanted, rtol=0, atol=20 * ATOL)  # values up to 20
@@ -221,7 +236,6 @@ def setfit_probabilities(head: Any, rows: NDArray[np.float32]) -> NDArray[np.flo
     return np.stack(found, axis=1)[..., 1] if isinstance(found, list) else found
 
 
-@pytest.mark.filterwarnings("ignore:Label not:UserWarning")
 @pytest.mark.parametrize("normalizes", [False, True])
 @pytest.mark.parametrize("kind", list(sklearn_heads()))
 def test_each_head_has_scikit_learns_probabilities(save: Save, body: Path, kind: str, normalizes: bool) -> None:
@@ -337,6 +351,16 @@ def test_an_artifact_answers_as_setfit_does(save: Save, body: Path, reference: T
     with onnxpress.load(tmp_path / "artifact", spinning=False) as classifier:
         np.testing.assert_allclose(classifier.probabilities(texts), wanted, rtol=0, atol=ATOL)
         np.testing.assert_allclose(classifier.mixed().probabilities(texts), wanted, rtol=0, atol=ATOL)
+
+
+@pytest.mark.slow
+def test_int8_of_a_joined_model_keeps_its_answers(save: Save, body: Path, tmp_path: Path) -> None:
+    head = trained_on(["bad", "good"])
+    folder = save(head=head, normalize_embeddings=False)
+    report = export(folder, tmp_path / "artifact", allow_pickle=True, precisions=("fp32", "int8"))
+    (int8,) = [variant for variant in report.manifest.variants if variant.precision == "int8"]
+    assert int8.fidelity is not None and int8.fidelity.torch_texts == int8.fidelity.texts
+    assert int8.fidelity.changed <= 0.005 * int8.fidelity.texts
 
 
 def test_a_cross_encoder_of_modules(save: Save, body: Path, tmp_path: Path) -> None:

@@ -110,7 +110,8 @@ def test_logits_that_are_not_finite_name_their_text() -> None:
     class Broken(Graph):
         def run(self, rows: TokenRows, bucket: Bucket) -> NDArray[np.float32]:
             logits = super().run(rows, bucket)
-            logits[-1] = np.nan
+            if 2 in bucket.rows:
+                logits[-1] = np.nan
             return logits
 
     only = Cascade([Stage(name="fp32", runner=Broken())], TASK)  # type: ignore[arg-type]

@@ -47,7 +47,7 @@ def test_every_entity_is_replaced_and_nothing_else(tagger: onnxpress.TokenClassi
         redacted = tagger.redact(TEXT, replace=lambda label: f"<{label.lower()}>", aggregation=aggregation)  # type: ignore[call-overload]
         assert redacted == wanted + TEXT[done:] and redacted != TEXT
     both = tagger.redact([TEXT, ""])
-    assert both == [tagger.redact(TEXT), ""] and "[PER]" in both[0]
+    assert both == [tagger.redact(TEXT), ""] and both[0].count("[") == len(tagger(TEXT))
     assert tagger.redact(TEXT, ignore_labels=("O", "PER", "LOC")) == TEXT
     with pytest.raises(onnxpress.ConfigError, match="redact takes whole entities"):
         tagger.redact(TEXT, aggregation="none")

@@ -155,7 +155,7 @@ class AsyncClassifier(AsyncService[Classifier]):
         return found[0] if is_lone(texts) else found
 
     @overload
-    async def zero_shot(
+    async def zero_shot(  # type: ignore[overload-overlap]
         self,
         texts: str | Mapping[str, str],
         labels: str | Iterable[str],
@@ -163,7 +163,7 @@ class AsyncClassifier(AsyncService[Classifier]):
         template: str = TEMPLATE,
         multi_label: bool = False,
         timeout: float | None = None,
-    ) -> ZeroShot: ...  # type: ignore[overload-overlap]
+    ) -> ZeroShot: ...
     @overload
     async def zero_shot(
         self,

@@ -121,7 +121,7 @@ class ThreadedClassifier(ThreadedService[Classifier]):
         return found[0] if is_lone(texts) else found
 
     @overload
-    def zero_shot(
+    def zero_shot(  # type: ignore[overload-overlap]
         self,
         texts: str | Mapping[str, str],
         labels: str | Iterable[str],
@@ -129,7 +129,7 @@ class ThreadedClassifier(ThreadedService[Classifier]):
         template: str = TEMPLATE,
         multi_label: bool = False,
         timeout: float | None = None,
-    ) -> ZeroShot: ...  # type: ignore[overload-overlap]
+    ) -> ZeroShot: ...
     @overload
     def zero_shot(
         self,

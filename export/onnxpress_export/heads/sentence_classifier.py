@@ -22,7 +22,7 @@ from onnxpress_export.tokenizer import OwnTokenizer
 __all__ = ["SentenceClassifier", "SentenceHead", "adjusted_tokenizer", "load_sentence_classifier", "read_sentence_head"]
 
 
-class SentenceClassifier(PreTrainedModel):
+class SentenceClassifier(PreTrainedModel):  # type: ignore[misc]  # transformers is not followed
     """A body, and the modules that make logits of its tokens.
 
     Its configuration, embeddings and attention are the body's.
@@ -54,7 +54,8 @@ class SentenceClassifier(PreTrainedModel):
 
     def get_input_embeddings(self) -> torch.nn.Module:
         """The body's."""
-        return self.body.get_input_embeddings()
+        found: torch.nn.Module = self.body.get_input_embeddings()
+        return found
 
     def set_attn_implementation(self, *arguments: Any, **settings: Any) -> None:
         """Of the body."""
@@ -181,7 +182,8 @@ def _name(source: str, value: object, labels: tuple[str, ...] | None) -> str:
 
 def _lowercases(normalizer: Any) -> bool:
     if isinstance(normalizer, normalizers.Sequence):
-        return any(map(_lowercases, normalizer))
+        steps: Any = normalizer
+        return any(map(_lowercases, steps))
     return isinstance(normalizer, normalizers.Lowercase) or bool(getattr(normalizer, "lowercase", False))
 
 

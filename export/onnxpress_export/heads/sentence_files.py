@@ -11,6 +11,7 @@ from typing import Any, Final
 from onnxpress.errors import CheckpointError
 from onnxpress_export.checkpoint_files import find_file
 from onnxpress_export.loading_errors import one_line
+from onnxpress_export.tasks import TASKS
 
 __all__ = ["ModuleFiles", "SentenceFiles", "read_sentence_files", "stored_activation"]
 
@@ -156,7 +157,8 @@ def _output(module: ModuleFiles) -> str:
 
 def _is_classifier(source: str, body: str, options: Mapping[str, Any]) -> bool:
     config = _object(source, f"{body}/config.json" if body else "config.json", options)
-    return any(str(name).endswith("ForSequenceClassification") for name in config.get("architectures") or ())
+    names = [str(name) for name in config.get("architectures") or ()]
+    return any(name.endswith(task.ending) for name in names for task in TASKS)
 
 
 def _require_no_prompt(source: str, options: Mapping[str, Any]) -> None:

@@ -63,10 +63,7 @@ class Trial:
 
     def answers(self, model: ir.Model, decision: Decision) -> Answers:
         """What `model` answers, by which others are compared."""
-        owners = self.comparison.owners(self.rows)
-        return Answers(
-            self.logits(model), decision, owners if self.first is None else owners.first(min(self.first, owners.texts))
-        )
+        return Answers(self.logits(model), decision, self.comparison.owners(self.rows).first(len(self._texts)))
 
     def speed(
         self, model: ir.Model, reference: ir.Model, *, rounds: int, again: NDArray[np.bool_] | None = None

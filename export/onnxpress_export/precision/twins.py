@@ -15,10 +15,10 @@ from onnxpress.errors import CheckFailedError
 from onnxpress.session import DISABLED_OPTIMIZERS, PROVIDERS, import_onnxruntime, session_options
 from onnxpress_export.tasks import ExportTask
 
-__all__ = ["GraphsDifferError", "padded_logits", "require_alike"]
+__all__ = ["TEXTS_COMPARED", "GraphsDifferError", "padded_logits", "require_alike"]
 
 _ROWS: Final = 8
-_TEXTS: Final = 128
+TEXTS_COMPARED: Final = 128
 _FLAT: Final = 2
 _ROUNDING: Final = 1e-4
 """Of the largest logit: fp32 sums in another order, see LOGIT_TOLERANCE."""
@@ -64,7 +64,7 @@ def require_alike(
         left: Whether they are filled on the left.
         saturates: Whether this CPU's fastest int8 products overflow on the weights.
     """
-    texts = min(_TEXTS, len(rows.lengths))
+    texts = min(TEXTS_COMPARED, len(rows.lengths))
     vectors = int(task.bounds(rows.lengths[:texts])[-1])
     found, reference = found[:vectors], reference[:vectors]
     allowed = float(np.abs(found - reference).max() + _ROUNDING * max(1.0, float(np.abs(reference).max())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -109,6 +110,18 @@ def test_a_head_that_was_never_trained_is_refused(copy: Path, tmp_path: Path) ->
     assert "has no weights for classifier.weight: the classifier was never trained" in refusal(copy, tmp_path)
 
 
+def test_a_head_that_transformers_does_not_know_is_refused(copy: Path, tmp_path: Path) -> None:
+    """A conditional random field behind the logits chooses other labels than they do."""
+    edit_json(copy / "config.json", lambda config: config.update(architectures=["BertCrfForTokenClassification"]))
+    assert load_checkpoint(str(copy)).labels == LABELS  # nothing of it is left over
+    weights = load_file(copy / "model.safetensors")
+    save_file({**weights, "crf.transitions": torch.ones(5, 5)}, copy / "model.safetensors", metadata={"format": "pt"})
+    message = refusal(copy, tmp_path)
+    assert "is a BertCrfForTokenClassification, which transformers does not know" in message
+    assert "BertForTokenClassification makes no use of crf.transitions" in message
+    assert load_checkpoint(str(copy), task="token-classification").labels == LABELS
+
+
 def test_labels_that_do_not_match_the_head(copy: Path, tmp_path: Path) -> None:
     edit_json(copy / "config.json", lambda config: config.update(id2label={"0": "O", "1": "PER"}))
     assert "classifier.bias has shape [5], but config.json with its 2 labels asks for [2]" in refusal(copy, tmp_path)
@@ -118,6 +131,13 @@ def test_what_config_json_says_of_the_problem_is_not_of_tokens(copy: Path) -> No
     edit_json(copy / "config.json", lambda config: config.update(problem_type="multi_label_classification"))
     loaded = load_checkpoint(str(copy))
     assert (loaded.problem_type, loaded.activation) == ("single_label_classification", "softmax")
+
+
+def test_files_left_of_the_embeddings_that_it_was_made_of_change_nothing(copy: Path) -> None:
+    modules = [{"type": "sentence_transformers.models.Transformer", "path": ""},
+               {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]  # fmt: skip
+    (copy / "modules.json").write_text(json.dumps(modules))
+    assert load_checkpoint(str(copy)).task.name == "token-classification"
 
 
 def test_an_unknown_task_is_refused(token_checkpoint: Path, tmp_path: Path) -> None:
