@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from onnxpress.errors import DeadlineExceededError
 from onnxpress.serving.http.answers import describe_model, predict, rerank, zero_shot
 from onnxpress.serving.http.arrival import Deadline, read_body, require_token, unless_gone
 from onnxpress.serving.http.explaining import Explainer
@@ -135,7 +136,10 @@ class _Routes:
             deadline = Deadline(request, self._limits)
             model = self._model(request)
             content = parse(await read_body(request, self._limits))
-            return _json(await unless_gone(request, ask(model, content, deadline)))
+            try:
+                return _json(await unless_gone(request, ask(model, content, deadline)))
+            except DeadlineExceededError:  # within what was left of it
+                raise DeadlineExceededError(deadline.seconds) from None
 
         return answer
 
