@@ -21,6 +21,7 @@ PEERS: Final[dict[str, tuple[str, Kind, str, float]]] = {
     "eager": ("transformers eager", "eager", "fp32", 0.0),
     "compile": ("torch.compile", "compile", "fp32", 0.0),
     "cross-encoder": ("sentence-transformers", "cross-encoder", "fp32", 0.0),
+    "zero-shot": ("transformers zero-shot pipeline", "zero-shot", "fp32", 0.0),
     "onnxruntime": ("onnxruntime, plain export", "onnxruntime", "fp32", 0.0),
     "optimum": ("optimum fp32", "optimum", "fp32", 0.0),
     "optimum-o2": ("optimum O2", "optimum", "o2", 0.0),

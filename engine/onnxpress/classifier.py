@@ -15,9 +15,7 @@ from onnxpress.model import Model
 from onnxpress.predictions import (
     Prediction,
     accepted_labels,
-    activate,
     best_labels,
-    default_thresholds,
     predicted,
     require_top_k,
 )
@@ -103,20 +101,19 @@ class Classifier(Model):
             ConfigError: The model is a regression, which has no labels to accept.
         """
         self.require_accepting()
-        return self.accept(self.probabilities(texts))
+        return self.accept(self.logits(texts))
 
     def require_accepting(self) -> None:
         """Raise ConfigError where the model is a regression, which has no labels to accept."""
         if self.decision.activation == "identity":
             raise ConfigError("a regression gives a value, not labels to accept; call the classifier itself")
 
-    def accept(self, scores: NDArray[np.float32]) -> list[list[Prediction]]:
-        """`accepted` of what `probabilities` gave, float32 [texts, len(labels)]."""
-        decision = self.decision
+    def accept(self, logits: NDArray[np.float32]) -> list[list[Prediction]]:
+        """`accepted` of what `logits` gave, float32 [texts, len(labels)]."""
+        decision, scores = self.decision, self.scores(logits)
         if decision.thresholds is None and decision.activation == "softmax":
             return [[best] for best in best_labels(scores, self.labels)]
-        thresholds = decision.thresholds or default_thresholds(len(self.labels))
-        return accepted_labels(scores, self.labels, thresholds)
+        return accepted_labels(scores, self.labels, decision.reached(logits))
 
     @overload
     def explain(  # type: ignore[overload-overlap]
@@ -159,21 +156,21 @@ class Classifier(Model):
                 workers=self._pool,
                 at_once=self._workers,
                 labels=self.labels,
-                activation=self.decision.activation,
+                decision=self.decision,
             )
             question = Question(label=label, method=method, evaluations=evaluations)
             found = explain_texts(as_several(texts), answering, question)
         return found[0] if is_lone(texts) else found
 
     @overload
-    def zero_shot(
+    def zero_shot(  # type: ignore[overload-overlap]
         self,
         texts: str | Mapping[str, str],
         labels: str | Iterable[str],
         *,
         template: str = TEMPLATE,
         multi_label: bool = False,
-    ) -> ZeroShot: ...  # type: ignore[overload-overlap]
+    ) -> ZeroShot: ...
     @overload
     def zero_shot(
         self, texts: Sequence[str], labels: str | Iterable[str], *, template: str = TEMPLATE, multi_label: bool = False
@@ -213,9 +210,13 @@ class Classifier(Model):
             ConfigError: It cannot be asked of this model.
         """
         found = read_hypotheses(self.labels, labels, template, multi_label=multi_label)
-        with self._lifetime:
-            require_room(found, self._encoder)
+        self.require_room(found)
         return found
+
+    def require_room(self, hypotheses: Hypotheses) -> None:
+        """Raise ConfigError where one of them is so long that no token of a text fits beside it."""
+        with self._lifetime:
+            require_room(hypotheses, self._encoder)
 
     def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> list[Ranked]:
         """`documents` by how well they fit `query`, best first: for models with one score for a pair.
@@ -289,7 +290,7 @@ class Classifier(Model):
 
     def scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """`probabilities` of `logits`, float32 [texts, len(labels)]."""
-        return activate(logits, self.decision.activation)
+        return self.decision.scores(logits)
 
     def _scores(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         return self.scores(joined_logits(self._call(texts)))

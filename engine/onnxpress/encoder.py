@@ -226,6 +226,11 @@ class Encoder:
         self._at_once = _texts_at_once()
 
     @property
+    def max_length(self) -> int:
+        """Tokens that a row may have, special tokens included."""
+        return self._max_length
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """What makes the tokens. Nothing of it may be changed."""
         return self._tokenizer
@@ -297,9 +302,9 @@ class Encoder:
         return np.array(counts, dtype=np.int64)
 
     def room_beside(self, text: str) -> int:
-        """Tokens that the first text of a pair may have whose second is `text`, a checked one; below 1 where none."""
+        """Tokens that the first text of a pair may have whose second is `text`, a checked one; below 1 for none."""
         with native:
-            own = len(self._whole.encode(text, add_special_tokens=False))
+            own = len(self._tokenizer.encode(text, add_special_tokens=False))  # cut where there is no room anyway
         return self._max_length - self._tokenizer.num_special_tokens_to_add(is_pair=True) - own
 
     @cached_property

@@ -43,7 +43,12 @@ class ZeroShotClassifier(Model):
 
     @classmethod
     def of(cls, classifier: Classifier, hypotheses: Hypotheses) -> ZeroShotClassifier:
-        """Have `classifier` answer `hypotheses`, which must be its own."""
+        """Have `classifier` answer `hypotheses`, which are of its own labels.
+
+        Raises:
+            ConfigError: One of them leaves a text no token.
+        """
+        classifier.require_room(hypotheses)
         made = object.__new__(cls)
         task = TextClassification(Decision(scores_of(hypotheses), None), len(hypotheses.labels))
         vars(made).update(

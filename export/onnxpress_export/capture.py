@@ -21,7 +21,7 @@ from onnxpress_export.model_inputs import example_inputs
 from onnxpress_export.rotations import real_rotations
 from onnxpress_export.settled import settled
 
-__all__ = ["capture", "capture_as_written", "fusable_attentions", "trace"]
+__all__ = ["FixedShapeError", "capture", "capture_as_written", "fusable_attentions", "trace"]
 
 
 def capture(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from onnxpress.errors import CheckpointError
 from onnxpress_export.attention import AttentionArgumentError
-from onnxpress_export.capture import capture, capture_as_written, fusable_attentions
+from onnxpress_export.capture import FixedShapeError, capture, capture_as_written, fusable_attentions
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.settled import length_limit
 
@@ -53,6 +53,8 @@ def capture_classifier(checkpoint: Checkpoint, *, allow_unfused: bool) -> tuple[
     if promised:
         try:
             return capture(model, names), promised
+        except FixedShapeError as error:  # written out it would be the same
+            raise _untraceable(checkpoint, kind, error) from error
         except Exception as error:  # torch's exporter raises what a model's own code raises in it, and its own
             if not allow_unfused:
                 raise CheckpointError(
@@ -63,11 +65,15 @@ def capture_classifier(checkpoint: Checkpoint, *, allow_unfused: bool) -> tuple[
     try:
         return capture_as_written(model, names), 0
     except Exception as error:  # as above
-        raise CheckpointError(
-            checkpoint.source,
-            f"torch cannot trace {kind}: {_cause(error)}. No graph can be made of it; serve it with torch, and please "
-            "report it.",
-        ) from error
+        raise _untraceable(checkpoint, kind, error) from error
+
+
+def _untraceable(checkpoint: Checkpoint, kind: str, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        checkpoint.source,
+        f"torch cannot trace {kind}: {_cause(error)}. No graph can be made of it; serve it with torch, and please "
+        "report it.",
+    )
 
 
 def _cause(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from onnxpress.generic import generic_examples
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.model_inputs import ending_token, ordinary_tokens
 
-__all__ = ["Case", "Inputs", "padded_by", "parity_cases", "parity_inputs"]
+__all__ = ["Case", "Inputs", "RowSource", "padded_by", "parity_cases", "parity_inputs"]
 
 Inputs = dict[str, NDArray[np.int64]]
 
@@ -67,7 +67,20 @@ def parity_cases(max_length: int, heads: int) -> tuple[Case, ...]:
     )  # fmt: skip
 
 
-def parity_inputs(checkpoint: Checkpoint, case: Case, generator: np.random.Generator) -> Inputs:
+class RowSource:
+    """What rows are made of.
+
+    Attributes:
+        checkpoint: Whose rows.
+        tokens: Its `ordinary_tokens`: to find them takes longer than a row, for vocabularies of hundreds of thousands.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.tokens = ordinary_tokens(checkpoint.model, checkpoint.tokenizer)
+
+
+def parity_inputs(source: RowSource, case: Case, generator: np.random.Generator) -> Inputs:
     """What the graphs and torch are given: int64 [rows, sequence] by input name, padded on the tokenizer's side.
 
     Where the tokenizer makes shorter rows than the case asks for, the arrays are that much smaller.
@@ -76,10 +89,10 @@ def parity_inputs(checkpoint: Checkpoint, case: Case, generator: np.random.Gener
     if case.padded:
         lengths[1:] = generator.integers(1, case.sequence + 1, case.batch - 1)
     make = _random_row if case.rows == "random" else _text_row
-    rows = [make(checkpoint, int(length), index % 2 == 1, generator) for index, length in enumerate(lengths)]
+    rows = [make(source, int(length), index % 2 == 1, generator) for index, length in enumerate(lengths)]
     if not case.padded:
         rows = [row for row in rows if len(row[0]) == len(rows[0][0])]
-    return _as_arrays(checkpoint, rows)
+    return _as_arrays(source.checkpoint, rows)
 
 
 def padded_by(checkpoint: Checkpoint, inputs: Inputs, count: int) -> Inputs:
@@ -94,15 +107,16 @@ _Row = tuple[Sequence[int], Sequence[int]]
 """Token ids and token types."""
 
 
-def _random_row(checkpoint: Checkpoint, length: int, _: bool, generator: np.random.Generator) -> _Row:
-    tokens = generator.choice(ordinary_tokens(checkpoint.model, checkpoint.tokenizer), length)
-    if (end := ending_token(checkpoint.model)) is not None:
+def _random_row(source: RowSource, length: int, _: bool, generator: np.random.Generator) -> _Row:
+    tokens = generator.choice(source.tokens, length)
+    if (end := ending_token(source.checkpoint.model)) is not None:
         tokens[-1] = end
-    return tokens.tolist(), generator.integers(0, _token_types(checkpoint), length).tolist()
+    return tokens.tolist(), generator.integers(0, _token_types(source.checkpoint), length).tolist()
 
 
-def _text_row(checkpoint: Checkpoint, length: int, is_pair: bool, generator: np.random.Generator) -> _Row:
+def _text_row(source: RowSource, length: int, is_pair: bool, generator: np.random.Generator) -> _Row:
     """A text of `length` tokens, special ones included; of fewer where it cannot have so few."""
+    checkpoint = source.checkpoint
     tokenizer: Any = checkpoint.tokenizer
     least = tokenizer.num_special_tokens_to_add(pair=is_pair) + 2
     if length < least:
@@ -114,7 +128,7 @@ def _text_row(checkpoint: Checkpoint, length: int, is_pair: bool, generator: np.
     ids: list[int] = encoded["input_ids"]
     kinds: list[int] = encoded.get("token_type_ids", [0] * len(ids))
     if is_pair and "token_type_ids" in checkpoint.input_names and max(kinds) >= _token_types(checkpoint):
-        return _text_row(checkpoint, length, False, generator)  # torch itself takes no pair
+        return _text_row(source, length, False, generator)  # torch itself takes no pair
     return ids, kinds
 
 

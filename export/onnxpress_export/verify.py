@@ -21,7 +21,7 @@ from onnxpress.vectors import places_of
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.graph_census import attention_count, operator_counts
 from onnxpress_export.model_inputs import attention_heads, ending_token
-from onnxpress_export.parity_rows import Case, padded_by, parity_cases
+from onnxpress_export.parity_rows import Case, RowSource, padded_by, parity_cases
 from onnxpress_export.parity_rows import parity_inputs as _random_inputs
 from onnxpress_export.reference import fresh
 from onnxpress_export.tasks import all_of_each
@@ -132,6 +132,7 @@ def check_parity(
     """
     generator = np.random.default_rng(_SEED)
     architecture = type(checkpoint.model).__name__
+    source = RowSource(checkpoint)
     cases = parity_cases(checkpoint.max_length, attention_heads(checkpoint.model))
     task = checkpoint.task
     runs: list[tuple[Path, Callable[[Path], _Runner], _Vectors, bool]] = [
@@ -147,7 +148,7 @@ def check_parity(
         run = start(graph)
         for number, case in ((number, case) for number, case in enumerate(cases) if case.padded == padded):
             if number not in asked:
-                made = _random_inputs(checkpoint, case, generator)
+                made = _random_inputs(source, case, generator)
                 asked[number] = made, torch_logits(checkpoint, made)
             inputs, wanted = asked[number]
             batch, sequence = inputs["input_ids"].shape
@@ -191,7 +192,7 @@ def depends_on_padding(checkpoint: Checkpoint) -> bool:
     if length < 1:
         return False
     case = Case(1, min(length, 9), False, "random")
-    inputs = _random_inputs(checkpoint, case, np.random.default_rng(_SEED))
+    inputs = _random_inputs(RowSource(checkpoint), case, np.random.default_rng(_SEED))
     alone, beside = (
         torch_logits(checkpoint, inputs),
         torch_logits(checkpoint, padded_by(checkpoint, inputs, case.sequence)),

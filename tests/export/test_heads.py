@@ -17,7 +17,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, T5Config, T5Model
 
 import onnxpress
 from onnxpress.errors import CheckpointError, MissingDependencyError
@@ -25,6 +25,7 @@ from onnxpress.predictions import activate
 from onnxpress_export import export
 from onnxpress_export.checkpoint import Checkpoint, load_checkpoint
 from onnxpress_export.checkpoint_files import check_at_once
+from onnxpress_export.heads.sentence_modules import Pooling, _modes
 from tests.conftest import MAX_LENGTH, WORDS, edit_json, make_tokenizer, randomize
 
 WIDTH = 32
@@ -93,7 +94,7 @@ def token_features(body: Path, text: str, limit: int = MAX_LENGTH) -> NDArray[np
 
 
 def embeddings(body: Path, pool: Transform, texts: Sequence[str] = TEXTS) -> NDArray[np.float32]:
-    return np.stack([pool(token_features(body, text)) for text in texts])
+    return np.stack([pool(token_features(body, text)) for text in texts]).astype(np.float32)
 
 
 def mean(tokens: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -152,18 +153,56 @@ POOLINGS: dict[str, tuple[dict[str, Any], Transform]] = {
 
 
 @pytest.mark.parametrize("kind", list(POOLINGS))
-@pytest.mark.parametrize("side", ["right", "left"])
-def test_each_pooling_is_sentence_transformers(save: Save, body: Path, kind: str, side: str) -> None:
+def test_padding_counts_nowhere(kind: str) -> None:
+    settings, pool = POOLINGS[kind]
+    generator = np.random.default_rng(3)
+    rows = [generator.normal(size=(size, WIDTH)).astype(np.float32) for size in (3, 7, 1)]
+    for pads_left in (False, True):
+        hidden = generator.normal(size=(3, 7, WIDTH)).astype(np.float32) * 100  # what padding becomes is arbitrary
+        mask = np.zeros((3, 7), dtype=np.int64)
+        for row, (tokens, shown) in enumerate(zip(rows, mask, strict=True)):
+            kept = slice(7 - len(tokens), 7) if pads_left else slice(len(tokens))
+            hidden[row, kept], shown[kept] = tokens, 1
+        module = Pooling(_modes("model", settings), pads_left=pads_left)
+        found = module(torch.from_numpy(hidden), torch.from_numpy(mask)).numpy()
+        np.testing.assert_allclose(found, np.stack([pool(tokens) for tokens in rows]), rtol=0, atol=ATOL)
+
+
+@pytest.mark.parametrize("kind", list(POOLINGS))
+def test_each_pooling_is_sentence_transformers(save: Save, body: Path, kind: str) -> None:
     settings, pool = POOLINGS[kind]
     size = len(pool(np.zeros((3, WIDTH), dtype=np.float32)))
     dense = torch.nn.Linear(size, 3)
     weights = {"linear.weight": randomize(dense).weight.detach(), "linear.bias": dense.bias.detach()}
     scores = {"in_features": size, "out_features": 3, "activation_function": "torch.nn.modules.linear.Identity"}
     folder = save([("Pooling", settings, {}), ("Dense", {**scores, "module_output_name": "scores"}, weights)])
-    edit_json(folder / "tokenizer_config.json", lambda config: config.update(padding_side=side))
     checkpoint = load_checkpoint(str(folder), activation="identity")
     wanted = dense(torch.from_numpy(embeddings(body, pool))).detach().numpy()
     np.testing.assert_allclose(probabilities(checkpoint), wanted, rtol=0, atol=20 * ATOL)  # values up to 20
+
+
+def test_of_an_encoder_with_a_decoder_the_encoder_is_the_body(tmp_path: Path) -> None:
+    """As sentence-transformers takes T5."""
+    tokenizer = make_tokenizer()
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=WIDTH, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=2, num_heads=4,
+        decoder_start_token_id=0,
+    )  # fmt: skip
+    model = randomize(T5Model(config)).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "modules.json").write_text(
+        json.dumps([{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"}])
+    )
+    head = trained_on([0, 1])
+    joblib.dump(head, tmp_path / "model_head.pkl")
+    rows = []
+    for text in TEXTS:
+        with torch.no_grad():
+            tokens = tokenizer(text, truncation=True, return_tensors="pt")
+            rows.append(model.encoder(tokens["input_ids"], tokens["attention_mask"])[0][0].numpy().mean(0))
+    found = probabilities(load_checkpoint(str(tmp_path), allow_pickle=True))
+    np.testing.assert_allclose(found, head.predict_proba(np.stack(rows)), rtol=0, atol=5 * ATOL)
 
 
 # --- SetFit with scikit-learn
@@ -221,7 +260,6 @@ def setfit_probabilities(head: Any, rows: NDArray[np.float32]) -> NDArray[np.flo
     return np.stack(found, axis=1)[..., 1] if isinstance(found, list) else found
 
 
-@pytest.mark.filterwarnings("ignore:Label not:UserWarning")
 @pytest.mark.parametrize("normalizes", [False, True])
 @pytest.mark.parametrize("kind", list(sklearn_heads()))
 def test_each_head_has_scikit_learns_probabilities(save: Save, body: Path, kind: str, normalizes: bool) -> None:
@@ -337,6 +375,20 @@ def test_an_artifact_answers_as_setfit_does(save: Save, body: Path, reference: T
     with onnxpress.load(tmp_path / "artifact", spinning=False) as classifier:
         np.testing.assert_allclose(classifier.probabilities(texts), wanted, rtol=0, atol=ATOL)
         np.testing.assert_allclose(classifier.mixed().probabilities(texts), wanted, rtol=0, atol=ATOL)
+
+
+@pytest.mark.slow
+def test_int8_of_a_joined_model_keeps_its_answers(save: Save, body: Path, tmp_path: Path) -> None:
+    head = trained_on(["bad", "good"])
+    folder = save(head=head, normalize_embeddings=False)
+    report = export(
+        folder, tmp_path / "artifact", allow_pickle=True, precisions=("fp32", "int8"), max_disagreement=0.05
+    )
+    (int8,) = [variant for variant in report.manifest.variants if variant.precision == "int8"]
+    assert int8.fidelity is not None and int8.fidelity.torch_texts == int8.fidelity.texts
+    assert (
+        int8.fidelity.changed <= 0.05 * int8.fidelity.texts
+    )  # of a random model, which wavers more than a trained one
 
 
 def test_a_cross_encoder_of_modules(save: Save, body: Path, tmp_path: Path) -> None:
@@ -480,11 +532,20 @@ def test_other_bodies_are_refused_by_name(save: Save) -> None:
     refused(folder, "holds model_head.pkl but no modules.json")
 
 
-def test_a_prompt_before_every_text_is_told(save: Save) -> None:
-    folder = save(head=trained_on([0, 1]))
+def with_prompt(folder: Path, name: str | None) -> Path:
     (folder / "config_sentence_transformers.json").write_text(
-        json.dumps({"prompts": {"query": "query: "}, "default_prompt_name": "query"})
+        json.dumps({"prompts": {"query": "query: "}, "default_prompt_name": name})
     )
+    return folder
+
+
+def test_a_prompt_before_every_text_is_told(save: Save) -> None:
+    folder = with_prompt(save(head=trained_on([0, 1])), "query")
     refused(folder, "writes the prompt 'query: ' before every text")
-    edit_json(folder / "config_sentence_transformers.json", lambda content: content.update(default_prompt_name=None))
-    assert load_checkpoint(str(folder), allow_pickle=True).labels == ("0", "1")
+    assert load_checkpoint(str(with_prompt(folder, None)), allow_pickle=True).labels == ("0", "1")
+
+
+def test_a_prompt_of_a_cross_encoder_is_told(save: Save) -> None:
+    folder = with_prompt(save([]), "query")
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"transformer_task": "sequence-classification"}))
+    refused(folder, "writes the prompt 'query: ' before every text")

@@ -11,7 +11,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from onnxpress_export.checkpoint import Checkpoint, load_checkpoint
-from onnxpress_export.parity_rows import Case, parity_cases, parity_inputs
+from onnxpress_export.parity_rows import Case, RowSource, parity_cases, parity_inputs
 from onnxpress_export.reference import fresh
 from onnxpress_export.settled import length_limit
 from onnxpress_export.verify import torch_logits
@@ -26,7 +26,7 @@ def loaded(checkpoint: Path) -> Checkpoint:
 
 
 def rows_of(loaded: Checkpoint, case: Case) -> dict[str, np.ndarray]:
-    return parity_inputs(loaded, case, np.random.default_rng(1))
+    return parity_inputs(RowSource(loaded), case, np.random.default_rng(1))
 
 
 def test_text_rows_hold_special_tokens_and_pairs(loaded: Checkpoint) -> None:

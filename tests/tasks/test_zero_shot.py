@@ -124,7 +124,7 @@ BAD = {
     "two fields": (dict(template="{} or {}"), "has 2 fields"),
     "an open brace": (dict(template="{} {"), "cannot be read"),
     "no template": (dict(template=None), "template must be a str"),
-    "a label too long": (dict(labels=["a", "good " * 200]), "tokens too many"),
+    "a label too long": (dict(labels=["a", "good " * 200]), "leave a text no token of the 140"),
 }
 
 

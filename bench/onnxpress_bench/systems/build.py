@@ -52,6 +52,10 @@ def build(spec: SystemSpec) -> System:
         from onnxpress_bench.systems.cross_encoder import CrossEncoderSystem
 
         return CrossEncoderSystem(spec)
+    if spec.kind == "zero-shot":
+        from onnxpress_bench.systems.zero_shot import ZeroShotPipeline
+
+        return ZeroShotPipeline(spec)
     if spec.kind == "optimum":
         from onnxpress_bench.systems.optimum_models import optimum_system
 

@@ -21,6 +21,7 @@ Kind = Literal[
     "eager",
     "compile",
     "cross-encoder",
+    "zero-shot",
     "onnxruntime",
     "optimum",
     "openvino",

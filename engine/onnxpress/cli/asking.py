@@ -8,6 +8,7 @@ from functools import partial
 from typing import cast
 
 import msgspec
+from msgspec.structs import replace
 
 from onnxpress.classifier import Classifier
 from onnxpress.errors import ConfigError, TaskError
@@ -121,9 +122,9 @@ def asking(
     if wishes.logits:
         return partial(_raw, classifier)
     if wishes.accepted:
-        return partial(_several, classifier.accepted)
+        return partial(_accepted, classifier)
     if wishes.top_k is not None:
-        return partial(_several, partial(classifier, top_k=wishes.top_k))
+        return partial(_top, classifier, wishes.top_k)
     return partial(_best, classifier)
 
 
@@ -166,21 +167,29 @@ def _chosen(classifier: Classifier, wishes: Wishes, texts: Sequence[Text]) -> li
 
 
 def _raw(classifier: Classifier, texts: Sequence[Text]) -> list[Answer]:
-    return [
-        Answer(*_parts(text), logits=row) for text, row in zip(texts, classifier.logits(texts).tolist(), strict=True)
-    ]
+    rows = classifier.logits(texts).tolist()
+    return [replace(_bare(text), logits=row) for text, row in zip(texts, rows, strict=True)]
 
 
-def _several(ask: Callable[[Sequence[Text]], list[list[Prediction]]], texts: Sequence[Text]) -> list[Answer]:
-    return [Answer(*_parts(text), predictions=best) for text, best in zip(texts, ask(texts), strict=True)]
+def _accepted(classifier: Classifier, texts: Sequence[Text]) -> list[Answer]:
+    return _several(texts, classifier.accepted(texts))
+
+
+def _top(classifier: Classifier, top_k: int, texts: Sequence[Text]) -> list[Answer]:
+    return _several(texts, classifier(texts, top_k=top_k))
+
+
+def _several(texts: Sequence[Text], found: Sequence[list[Prediction]]) -> list[Answer]:
+    return [replace(_bare(text), predictions=best) for text, best in zip(texts, found, strict=True)]
 
 
 def _best(classifier: Classifier, texts: Sequence[Text]) -> list[Answer]:
     return [
-        Answer(*_parts(text), label=best.label, score=best.score)
+        replace(_bare(text), label=best.label, score=best.score)
         for text, best in zip(texts, classifier(texts), strict=True)
     ]
 
 
-def _parts(text: Text) -> tuple[str, ...]:
-    return (text,) if isinstance(text, str) else text
+def _bare(text: Text) -> Answer:
+    """The line of a text without what was asked of it."""
+    return Answer(text) if isinstance(text, str) else Answer(text[0], text[1])

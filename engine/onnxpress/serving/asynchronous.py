@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar, overload
+from typing import Final, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,59 +15,25 @@ from numpy.typing import NDArray
 from onnxpress.classifier import Classifier
 from onnxpress.ending import native
 from onnxpress.errors import ClosedError, DeadlineExceededError, TextError
-from onnxpress.model import Model
 from onnxpress.predictions import Prediction, predicted, require_top_k
-from onnxpress.serving.metrics import ServiceMetrics
-from onnxpress.serving.request import QueueLimits, Request, stacked
-from onnxpress.serving.service import Encode, Service, WhenFull
+from onnxpress.serving.front import Front, ServedModel
+from onnxpress.serving.request import Request, stacked
+from onnxpress.serving.service import Encode
 from onnxpress.tasks.ranking import Ranked, query_pairs, ranked
 from onnxpress.tasks.zero_shot import TEMPLATE, ZeroShot, answers, pairs, premises, text_of
 from onnxpress.texts import LoneText, Text, as_several, is_lone
 
 __all__ = ["AsyncClassifier", "AsyncService"]
 
-_Model = TypeVar("_Model", bound=Model)
-
 _INLINE_CHARACTERS: Final = 4_096  # tokenized within a millisecond: no longer than handing it to a thread and back
 
 
-class AsyncService(Generic[_Model]):
+class AsyncService(Front[ServedModel]):
     """What every asynchronous service has, whatever its task. Use it in an `async with`, or close it."""
 
-    def __init__(
-        self,
-        classifier: _Model,
-        *,
-        max_requests: int = 1_024,
-        max_tokens: int = 65_536,
-        max_callers: int = 4_096,
-        max_delay_ms: float = 0.0,
-        when_full: WhenFull = "raise",
-    ) -> None:
-        """Start serving with `classifier`, on as many threads as it runs batches at once.
-
-        Args:
-            classifier: What answers.
-            max_requests: Requests that may wait; each text of a call is one.
-            max_tokens: Tokens of these together; a longer text is taken when nothing else waits.
-            max_callers: Requests that may be in line for room, where `when_full` is "wait".
-            max_delay_ms: How long a request may wait for others to join its batch while nothing runs.
-            when_full: What a request meets where no more may wait: "raise" raises OverloadedError at once, "wait" lets
-                the caller wait for room, and then for the answer.
-
-        Raises:
-            ConfigError: A setting is outside its range.
-        """
-        limits = QueueLimits(
-            max_requests=max_requests, max_tokens=max_tokens, max_callers=max_callers, max_delay=max_delay_ms / 1_000
-        )
-        self._classifier = classifier
-        self._service = Service(classifier, limits, when_full)
-        self._tokenizing = ThreadPoolExecutor(self._service.workers, "onnxpress-tokenizing")
-
-    def metrics(self) -> ServiceMetrics:
-        """What was done so far, and what waits."""
-        return self._service.metrics()
+    @cached_property
+    def _tokenizing(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._service.workers, "onnxpress-tokenizing")
 
     async def close(self, timeout: float | None = None) -> None:
         """Take nothing more, answer what waits for at most `timeout` seconds, and fail the rest with ClosedError.
@@ -184,11 +151,11 @@ class AsyncClassifier(AsyncService[Classifier]):
             ConfigError: The model is a regression, which has no labels to accept.
         """
         self._classifier.require_accepting()
-        found = self._classifier.accept(self._classifier.scores(await self.logits(texts, timeout=timeout)))
+        found = self._classifier.accept(await self.logits(texts, timeout=timeout))
         return found[0] if is_lone(texts) else found
 
     @overload
-    async def zero_shot(
+    async def zero_shot(  # type: ignore[overload-overlap]
         self,
         texts: str | Mapping[str, str],
         labels: str | Iterable[str],
@@ -196,7 +163,7 @@ class AsyncClassifier(AsyncService[Classifier]):
         template: str = TEMPLATE,
         multi_label: bool = False,
         timeout: float | None = None,
-    ) -> ZeroShot: ...  # type: ignore[overload-overlap]
+    ) -> ZeroShot: ...
     @overload
     async def zero_shot(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Generic, Self, TypeVar, overload
+from typing import Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,39 +13,19 @@ from numpy.typing import NDArray
 from onnxpress.classifier import Classifier
 from onnxpress.ending import native
 from onnxpress.errors import ClosedError, DeadlineExceededError, TextError
-from onnxpress.model import Model
 from onnxpress.predictions import Prediction, predicted, require_top_k
-from onnxpress.serving.metrics import ServiceMetrics
-from onnxpress.serving.request import QueueLimits, Request, stacked
-from onnxpress.serving.service import Encode, Service, WhenFull
+from onnxpress.serving.front import Front, ServedModel
+from onnxpress.serving.request import Request, stacked
+from onnxpress.serving.service import Encode
 from onnxpress.tasks.ranking import Ranked, query_pairs, ranked
 from onnxpress.tasks.zero_shot import TEMPLATE, ZeroShot, answers, pairs, premises, text_of
 from onnxpress.texts import LoneText, Text, as_several, as_text, is_lone
 
 __all__ = ["ThreadedClassifier", "ThreadedService"]
 
-_Model = TypeVar("_Model", bound=Model)
 
-
-class ThreadedService(Generic[_Model]):
+class ThreadedService(Front[ServedModel]):
     """What every service for threads has, whatever its task. Use it in a `with`, or close it."""
-
-    def __init__(
-        self,
-        classifier: _Model,
-        *,
-        max_requests: int = 1_024,
-        max_tokens: int = 65_536,
-        max_callers: int = 4_096,
-        max_delay_ms: float = 0.0,
-        when_full: WhenFull = "raise",
-    ) -> None:
-        """Start serving; arguments and errors are those of `AsyncService`."""
-        limits = QueueLimits(
-            max_requests=max_requests, max_tokens=max_tokens, max_callers=max_callers, max_delay=max_delay_ms / 1_000
-        )
-        self._classifier = classifier
-        self._service = Service(classifier, limits, when_full)
 
     def submit(self, text: LoneText, *, timeout: float | None = None) -> Future[NDArray[np.float32]]:
         """Queue one text, or a pair; its logits come by the future, which may be cancelled.
@@ -61,10 +41,6 @@ class ThreadedService(Generic[_Model]):
         (request,) = requests = self._service.enter(1, timeout)
         self._service.queue(requests, texts)
         return request.future
-
-    def metrics(self) -> ServiceMetrics:
-        """What was done so far, and what waits."""
-        return self._service.metrics()
 
     def close(self, timeout: float | None = None) -> None:
         """Take nothing more, answer what waits for at most `timeout` seconds, and fail the rest with ClosedError.
@@ -141,11 +117,11 @@ class ThreadedClassifier(ThreadedService[Classifier]):
     ) -> list[Prediction] | list[list[Prediction]]:
         """The labels that reach their thresholds; arguments and errors are those of `AsyncClassifier.accepted`."""
         self._classifier.require_accepting()
-        found = self._classifier.accept(self._classifier.scores(self.logits(texts, timeout=timeout)))
+        found = self._classifier.accept(self.logits(texts, timeout=timeout))
         return found[0] if is_lone(texts) else found
 
     @overload
-    def zero_shot(
+    def zero_shot(  # type: ignore[overload-overlap]
         self,
         texts: str | Mapping[str, str],
         labels: str | Iterable[str],
@@ -153,7 +129,7 @@ class ThreadedClassifier(ThreadedService[Classifier]):
         template: str = TEMPLATE,
         multi_label: bool = False,
         timeout: float | None = None,
-    ) -> ZeroShot: ...  # type: ignore[overload-overlap]
+    ) -> ZeroShot: ...
     @overload
     def zero_shot(
         self,

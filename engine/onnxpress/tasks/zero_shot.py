@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from onnxpress.errors import ConfigError, TextError, TextTypeError
 from onnxpress.predictions import activate
-from onnxpress.texts import LoneText, as_several, describe
+from onnxpress.texts import LoneText, Text, as_several, describe
 
 if TYPE_CHECKING:
     from onnxpress.classifier import Classifier
@@ -118,7 +118,7 @@ def read_hypotheses(
     )
 
 
-def premises(texts: LoneText | Sequence[str]) -> list[str]:
+def premises(texts: LoneText | Sequence[Text]) -> list[str]:
     """The texts of a call, or the one that it is.
 
     Raises:
@@ -164,10 +164,10 @@ def ask(texts: Sequence[str], hypotheses: Hypotheses, classifier: Classifier) ->
 def require_room(hypotheses: Hypotheses, encoder: Encoder) -> None:
     """Raise ConfigError where a hypothesis is so long that no token of a text would fit beside it."""
     for label, sentence in zip(hypotheses.labels, hypotheses.sentences, strict=True):
-        if (room := encoder.room_beside(sentence)) < 1:
+        if encoder.room_beside(sentence) < 1:
             raise ConfigError(
-                f"the hypothesis of {label[:100]!r} has {1 - room} tokens too many: no token of a text fits beside it. "
-                "Shorten the label or the template."
+                f"the label {label[:60]!r} and the template leave a text no token of the {encoder.max_length:,} that "
+                "the model takes. Shorten them."
             )
 
 
@@ -178,7 +178,7 @@ def text_of(error: TextError, hypotheses: Hypotheses) -> TextError:
 
 def answers(texts: Sequence[str], logits: NDArray[np.float32], hypotheses: Hypotheses) -> list[ZeroShot]:
     """The answer to each text, of its pairs' logits, float32 [texts * labels, model labels]."""
-    rows = logits.reshape(len(texts), len(hypotheses.labels), -1)
+    rows = logits.reshape(len(texts), len(hypotheses.labels), logits.shape[1])
     if hypotheses.independent:
         against = activate(rows[..., [hypotheses.contradiction, hypotheses.entailment]], "softmax")[..., 1]
     else:

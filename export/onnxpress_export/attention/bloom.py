@@ -22,8 +22,7 @@ def captured(model: PreTrainedModel) -> Iterator[None]:
     """Within the block, the self-attentions of `model` write MultiHeadAttention nodes."""
     base: Any = model.base_model
     with ExitStack() as stack:
-        stack.enter_context(patch.object(modeling_bloom, "create_causal_mask", _padding_mask_as_given, create=True))
-        stack.enter_context(patch.object(base, "_prepare_attn_mask", _padding_mask_as_given, create=True))
+        stack.enter_context(patch.object(modeling_bloom, "create_causal_mask", _padding_mask_as_given))
         stack.enter_context(patch.object(base, "build_alibi_tensor", _slopes))
         for layer in base.h:
             stack.enter_context(replaced_forward(layer.self_attention, _forward))
@@ -43,7 +42,8 @@ def _slopes(attention_mask: torch.Tensor, num_heads: int, dtype: torch.dtype) ->
     ones = torch.ones(1, 1, dtype=torch.int64)
     first_two = modeling_bloom.build_alibi_tensor(torch.cat([ones, ones], dim=1), num_heads, dtype)
     slopes = first_two.reshape(1, num_heads, 1, 2)[..., 1:]
-    return slopes * torch.arange(attention_mask.shape[1])
+    by_key: torch.Tensor = slopes * torch.arange(attention_mask.shape[1])
+    return by_key
 
 
 def _forward(

@@ -126,3 +126,16 @@ def test_a_browser_shows_what_is_wrong_and_takes_a_token(browser: Any, serve: Se
     script("document.getElementById('token').value = 'letmein'; document.getElementById('classify').click()")
     until(lambda: script("return document.querySelectorAll('#labels tbody tr').length") == 2)
     assert script("return document.getElementById('error').hidden")
+
+
+def test_a_browser_shows_entities(browser: Any, serve: Serve, token_artifact: Path) -> None:
+    server = serve({"tagger": token_artifact})
+    text = "good film ada bad plot"
+    show(browser, server.url, width=390, scheme="light")
+    browser.execute_script(f"document.getElementById('text').value = '{text}'")
+    browser.execute_script("document.getElementById('classify').click()")
+    until(lambda: not browser.execute_script("return document.getElementById('labels').hidden"))
+    names = browser.execute_script("return [...document.querySelectorAll('#labels th')].map(e => e.textContent)")
+    assert names == [f"{one['word']}: {one['entity_group']}" for one in server.predict(text).json()]
+    answer = server.client.post("/explain", json={"inputs": text})
+    assert answer.status_code == 424 and "labels tokens" in answer.json()["error"]

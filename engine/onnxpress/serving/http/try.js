@@ -20,13 +20,17 @@ async function ask(route, body) {
   return { content, ms };
 }
 
+function nameOf(one) { // a label, or an entity: its words and what they are
+  return one.label || one.word + ": " + (one.entity_group || one.entity);
+}
+
 function showLabels(found, ms) {
   const most = Math.max(1e-9, ...found.map((one) => Math.abs(one.score)));
   const scale = Math.max(1, most); // scores of a regression are not shares
   at("labels").tBodies[0].replaceChildren(...found.slice(0, MOST).map((one) => {
     const row = document.createElement("tr");
     const [name, bar, score] = ["th", "td", "td"].map((kind) => row.appendChild(document.createElement(kind)));
-    name.textContent = one.label;
+    name.textContent = nameOf(one);
     name.scope = "row";
     const filled = bar.appendChild(document.createElement("div"));
     filled.className = "bar";
@@ -35,7 +39,8 @@ function showLabels(found, ms) {
     return row;
   }));
   const more = found.length > MOST ? "; " + (found.length - MOST) + " more labels" : "";
-  at("labels").caption.textContent = "Answered in " + ms.toFixed(1) + " ms, there and back" + more;
+  const none = found.length ? "" : "; nothing was found";
+  at("labels").caption.textContent = "Answered in " + ms.toFixed(1) + " ms, there and back" + more + none;
   at("labels").hidden = false;
 }
 
