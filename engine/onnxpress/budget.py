@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 __all__ = [
     "chance_kept",
     "chance_within",
+    "clopper_pearson",
     "clopper_pearson_upper",
     "texts_needed",
     "wilson_interval",
@@ -19,6 +20,11 @@ __all__ = [
 _NORMAL_95: Final = 1.959964
 _HALVINGS: Final = 60
 """Steps of a bisection: the interval that is left is narrower than a float64 can tell."""
+_MOST_STEPS: Final = 100_000
+_ACCURACY: Final = 1e-14
+_TINY: Final = 1e-300
+_MOST_TEXTS: Final = 10**7
+"""More texts than these say as much: an interval of theirs is no wider than a thousandth anyway."""
 
 
 def wilson_interval(count: int, total: int) -> tuple[float, float]:
@@ -44,6 +50,14 @@ def clopper_pearson_upper(changed: int, texts: int, confidence: float = 0.95) ->
         middle = (low + high) / 2
         low, high = (low, middle) if _binomial_at_most(changed, texts, middle) < 1 - confidence else (middle, high)
     return high
+
+
+def clopper_pearson(count: int, total: int, confidence: float) -> tuple[float, float]:
+    """The exact interval, with `confidence`, of the share that `count` of `total` estimates, two-sided."""
+    if total > _MOST_TEXTS:
+        count, total = round(count / total * _MOST_TEXTS), _MOST_TEXTS
+    one_sided = (1 + confidence) / 2
+    return 1 - clopper_pearson_upper(total - count, total, one_sided), clopper_pearson_upper(count, total, one_sided)
 
 
 def texts_needed(budget: float, confidence: float = 0.95) -> int | None:
@@ -90,17 +104,35 @@ def _binomial_at_most(most: int, total: int, share: float) -> float:
         return 1.0
     if share >= 1:
         return 0.0
-    rare, frequent, whole = math.log(share), math.log1p(-share), math.lgamma(total + 1)
-    return min(
-        1.0,
-        math.fsum(
-            math.exp(
-                whole
-                - math.lgamma(count + 1)
-                - math.lgamma(total - count + 1)
-                + count * rare
-                + (total - count) * frequent
-            )
-            for count in range(most + 1)
-        ),
+    more, others = most + 1.0, float(total - most)
+    front = math.exp(
+        math.lgamma(more + others)
+        - math.lgamma(more)
+        - math.lgamma(others)
+        + more * math.log(share)
+        + others * math.log1p(-share)
     )
+    if share < (more + 1) / (more + others + 2):  # where the fraction converges in about the root of `total` steps
+        return max(0.0, 1.0 - front * _beta_fraction(more, others, share) / more)
+    return min(1.0, front * _beta_fraction(others, more, 1 - share) / others)
+
+
+def _beta_fraction(a: float, b: float, x: float) -> float:
+    """The continued fraction of the incomplete beta function of `a`, `b` and `x`, by Lentz's method."""
+    above = 1.0
+    below = 1.0 / _away_from_0(1 - (a + b) * x / (a + 1))
+    value = below
+    for step in range(1, _MOST_STEPS):
+        even = step * (b - step) * x / ((a + 2 * step - 1) * (a + 2 * step))
+        odd = -(a + step) * (a + b + step) * x / ((a + 2 * step) * (a + 2 * step + 1))
+        for part in (even, odd):
+            below = 1.0 / _away_from_0(1 + part * below)
+            above = _away_from_0(1 + part / above)
+            value *= above * below
+        if abs(above * below - 1) < _ACCURACY:
+            break
+    return value
+
+
+def _away_from_0(value: float) -> float:
+    return value if abs(value) > _TINY else _TINY

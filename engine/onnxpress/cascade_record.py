@@ -101,15 +101,19 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 def describe(cascade: Cascade) -> str:
     """The main line of it."""
     found = cascade.changed
-    easy = ""
+    easy, again = "", "fp32 answers again what comes from int8 below a margin of"
     if "first" in cascade.stages:
-        easy = f"the first stage, taught on {cascade.taught:,} texts, answers {cascade.answered['first']:.1%}; "
-    limits = ", ".join(f"{stage} below a margin of {limit:.3g}" for stage, limit in cascade.thresholds.items())
+        easy = (
+            f"the first stage, taught on {cascade.taught:,} texts, answers {cascade.answered['first']:.1%}, from a "
+            f"margin of {cascade.thresholds['first']:.3g} on; "
+        )
+    limit = cascade.thresholds.get("int8")
+    rest = "fp32 answers the others" if limit is None else f"{again} {limit:.3g}"
+    seen = "" if limit is None else f" (seen: {cascade.seen_again:.2%})"
     return (
-        f"{easy}fp32 answers again what comes from {limits}: {cascade.answered['fp32']:.2%} of {found.texts:,} unseen "
-        f"texts (seen: {cascade.seen_again:.2%}); {found.changed} changed instead of {found.alone}, at most "
-        f"{found.upper_95:.2%} with 95 % confidence; other scores move by up to {cascade.score_difference:.2g} "
-        f"(99.9 % of them by {cascade.score_difference_999:.2g})"
+        f"{easy}{rest}: {cascade.answered['fp32']:.2%} of {found.texts:,} unseen texts{seen}; {found.changed} changed "
+        f"instead of {found.alone}, at most {found.upper_95:.2%} with 95 % confidence; other scores move by up to "
+        f"{cascade.score_difference:.2g} (99.9 % of them by {cascade.score_difference_999:.2g})"
     )
 
 

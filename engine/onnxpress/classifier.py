@@ -15,9 +15,7 @@ from onnxpress.model import Model
 from onnxpress.predictions import (
     Prediction,
     accepted_labels,
-    activate,
     best_labels,
-    default_thresholds,
     predicted,
     require_top_k,
 )
@@ -103,20 +101,19 @@ class Classifier(Model):
             ConfigError: The model is a regression, which has no labels to accept.
         """
         self.require_accepting()
-        return self.accept(self.probabilities(texts))
+        return self.accept(self.logits(texts))
 
     def require_accepting(self) -> None:
         """Raise ConfigError where the model is a regression, which has no labels to accept."""
         if self.decision.activation == "identity":
             raise ConfigError("a regression gives a value, not labels to accept; call the classifier itself")
 
-    def accept(self, scores: NDArray[np.float32]) -> list[list[Prediction]]:
-        """`accepted` of what `probabilities` gave, float32 [texts, len(labels)]."""
-        decision = self.decision
+    def accept(self, logits: NDArray[np.float32]) -> list[list[Prediction]]:
+        """`accepted` of what `logits` gave, float32 [texts, len(labels)]."""
+        decision, scores = self.decision, self.scores(logits)
         if decision.thresholds is None and decision.activation == "softmax":
             return [[best] for best in best_labels(scores, self.labels)]
-        thresholds = decision.thresholds or default_thresholds(len(self.labels))
-        return accepted_labels(scores, self.labels, thresholds)
+        return accepted_labels(scores, self.labels, decision.reached(logits))
 
     @overload
     def explain(  # type: ignore[overload-overlap]
@@ -159,7 +156,7 @@ class Classifier(Model):
                 workers=self._pool,
                 at_once=self._workers,
                 labels=self.labels,
-                activation=self.decision.activation,
+                decision=self.decision,
             )
             question = Question(label=label, method=method, evaluations=evaluations)
             found = explain_texts(as_several(texts), answering, question)
@@ -293,7 +290,7 @@ class Classifier(Model):
 
     def scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """`probabilities` of `logits`, float32 [texts, len(labels)]."""
-        return activate(logits, self.decision.activation)
+        return self.decision.scores(logits)
 
     def _scores(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         return self.scores(joined_logits(self._call(texts)))

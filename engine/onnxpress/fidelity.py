@@ -13,7 +13,7 @@ from onnxpress.budget import chance_kept, chance_within, clopper_pearson_upper, 
 from onnxpress.errors import CheckFailedError
 from onnxpress.manifest import Activation, ChangedText, Fidelity
 from onnxpress.owners import Owners
-from onnxpress.predictions import default_thresholds
+from onnxpress.predictions import activate, default_thresholds
 
 if TYPE_CHECKING:
     from onnxpress.examples import Example
@@ -26,6 +26,7 @@ __all__ = [
     "certainty",
     "compare_answers",
     "require_budget",
+    "right_labels",
     "told_of_tokens",
 ]
 
@@ -76,10 +77,27 @@ class Decision:
             with the value, which has changed when it moved by a tenth of its spread.
         thresholds: The score from which each label is accepted; None for one half, or, with softmax, for the best
             label alone. With softmax the labels accepted are part of the answer too.
+        temperature: What logits are divided by before scores are made of them. It changes no answer and no margin, and
+            thresholds are of the scores without it.
     """
 
     activation: Activation
     thresholds: tuple[float, ...] | None = None
+    temperature: float = 1.0
+
+    def scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What users see of `logits`, float32 [texts, labels]; the best label is that without the temperature.
+
+        Labels that are too near each other for a float32 to tell apart once they are divided are told apart by its last
+        bit.
+        """
+        if self.temperature == 1 or self.activation == "identity":
+            return activate(logits, self.activation)
+        scores = activate(logits / np.float32(self.temperature), self.activation)
+        best = activate(logits, self.activation).argmax(axis=-1)
+        places = np.flatnonzero(scores.argmax(axis=-1) != best)
+        scores[places, best[places]] = np.nextafter(scores[places].max(axis=-1), np.float32(np.inf))
+        return scores
 
     def limits(self, labels: int) -> NDArray[np.float64] | None:
         """The log-odds from which each label is accepted, float64 [labels]; None where none is."""
@@ -97,6 +115,14 @@ class Decision:
             np.zeros(logits.shape, dtype=np.bool_) if limits is None else self.log_odds(logits) >= limits
         )
         return result
+
+    def reached(self, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which labels' scores, without the temperature, reach their threshold or one half, bool [texts, labels].
+
+        As `accepted`, but by the float32 scores that users see, to the last bit of these.
+        """
+        thresholds = self.thresholds or default_thresholds(logits.shape[1])
+        return np.asarray(activate(logits, self.activation) >= np.asarray(thresholds, dtype=np.float32))
 
     def log_odds(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Of each label being right, by the model's word, float64 [texts, labels]."""
@@ -324,6 +350,15 @@ def certainty(fidelity: Fidelity) -> str:
     return doubted if needed is None else f"{doubted}; {needed:,} unseen texts would do, none of them changed"
 
 
+def right_labels(examples: Sequence[Example], labels: Sequence[str]) -> NDArray[np.bool_]:
+    """Which of `labels` are right for each of `examples`, all of which have some, bool [texts, labels].
+
+    Their labels are names, as `onnxpress.sample_labels` gives them.
+    """
+    names = [example.label if isinstance(example.label, tuple) else (example.label,) for example in examples]
+    return np.array([[label in right for label in labels] for right in names], dtype=np.bool_)
+
+
 def told_of_tokens(fidelity: Fidelity) -> str:
     """What became of tokens and entities, in words behind others; empty where labels are of whole texts."""
     if (found := fidelity.tokens) is None:
@@ -351,11 +386,12 @@ def _quality(
     known = np.array([example.label is not None for example in examples])
     if not known.any():
         return _Quality()
-    right = [example.label for example in examples if example.label is not None]
+    labelled = [example for example in examples if example.label is not None]
     logits = logits[known]
     if decision.activation == "identity":
-        return _Quality(error=float(np.abs(logits - np.array(right, dtype=np.float64)).mean()))
-    wanted = np.array([[label in _tuple(names) for label in labels] for names in right])
+        right = np.array([example.label for example in labelled], dtype=np.float64)
+        return _Quality(error=float(np.abs(logits - right).mean()))
+    wanted = right_labels(labelled, labels)
     if decision.activation == "sigmoid":
         found = decision.accepted(logits)
     else:
@@ -365,10 +401,6 @@ def _quality(
     return _Quality(
         accuracy=float((found == wanted).all(axis=1).mean()), f1=float(scores.mean()) if len(scores) else None
     )
-
-
-def _tuple(names: object) -> tuple[object, ...]:
-    return names if isinstance(names, tuple) else (names,)
 
 
 def _answer(logits: NDArray[np.float32], labels: Sequence[str], decision: Decision) -> str:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from onnxpress.encoder import TokenRows
 from onnxpress.planner import Bucket
 
-__all__ = ["FORMAT", "MOST_BYTES", "FirstStage", "Tables", "features_of", "read_tables", "write_tables"]
+__all__ = ["FORMAT", "MOST_BYTES", "FirstStage", "Tables", "features_of", "most_rows", "read_tables", "write_tables"]
 
 MOST_BYTES: Final = 16 * 2**20
 
@@ -38,6 +38,8 @@ FORMAT: Final = (
 _MOST_WIDE: Final = 256
 """Columns of a table: 2 ** 19 of a mean times 2 ** 15 of a weight times these stay far below 2 ** 53."""
 _FRACTION: Final = 2**12
+_HEADERS: Final = 4_096
+"""Bytes that are left for the headers of the file's arrays."""
 _BATCH_TOKENS: Final = 8_192
 _PRODUCT: Final = 2**18
 """Multiplications of one product: a larger one is spread over BLAS's own threads, which `load` never asked for."""
@@ -76,6 +78,12 @@ class Tables:
         for name, numbers in (("scales", self.scales), ("bias", self.bias)):
             if numbers.shape != (labels,) or not np.isfinite(numbers).all():
                 raise ValueError(f"{name} must be {labels} finite numbers")
+
+
+def most_rows(*, width: int, labels: int) -> int:
+    """Rows that both tables together may have, so that they fit into a file beside weights of so many labels."""
+    rest = labels * (FORMAT[2][1].itemsize * width + FORMAT[3][1].itemsize + FORMAT[4][1].itemsize)
+    return (MOST_BYTES - _HEADERS - rest) // width
 
 
 def write_tables(tables: Tables) -> bytes:

@@ -305,7 +305,7 @@ def _joined(
 def _task(manifest: Manifest, settings: Settings) -> Task:
     if manifest.task == "token-classification":
         return TokenClassification(len(manifest.labels))
-    decision = Decision(manifest.activation, manifest.thresholds)
+    decision = Decision(manifest.activation, manifest.thresholds, manifest.temperature)
     return TextClassification(decision, len(manifest.labels), settings.pooling)
 
 

@@ -10,6 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from onnxpress.archives import archive_kind
+from onnxpress.calibration_record import Calibration, Reliability
 from onnxpress.cascade_record import FIRST_STAGE_NAME, Cascade
 from onnxpress.errors import ArtifactNotFoundError, ArtifactSchemaError
 
@@ -17,6 +18,7 @@ __all__ = [
     "MANIFEST_NAME",
     "SCHEMA_VERSION",
     "Activation",
+    "Calibration",
     "Candidate",
     "Cascade",
     "ChangedText",
@@ -28,6 +30,7 @@ __all__ = [
     "Parity",
     "ProblemType",
     "Provenance",
+    "Reliability",
     "Target",
     "Task",
     "TokenFidelity",
@@ -324,6 +327,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         files: Every other file of the artifact by name.
         cascade: Which answers of a lower precision are given again by fp32; None where none are.
         tokens: How the tokenizer was compared with the checkpoint's own; None in artifacts of schema 1.
+        reliability: How far fp32's own scores are shares of right answers; None where no label was known.
+        calibration: What its logits are divided by, on their way to scores; None for nothing.
     """
 
     schema_version: int
@@ -340,6 +345,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     task: Task = "text-classification"
     cascade: Cascade | None = None
     tokens: Tokens | None = None
+    reliability: Reliability | None = None
+    calibration: Calibration | None = None
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before scores are made of them."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
 
     def __post_init__(self) -> None:
         bad = [name for name in self.files if not _FILE_NAME.fullmatch(name)]
@@ -355,6 +367,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
         if self.task == "token-classification" and (self.activation, self.thresholds) != ("softmax", None):
             raise ValueError("labels of tokens have scores of a softmax, and no thresholds")
+        if self.calibration is not None and self.activation == "identity":
+            raise ValueError("a regression has no scores to calibrate, but it has a temperature")
         if self.cascade is not None:
             held = {variant.precision for variant in self.variants} | {"first"}
             if absent := [stage for stage in self.cascade.stages if stage not in held]:

@@ -46,6 +46,7 @@ class Model:
         device: Where it runs: "cpu" or "cuda".
         precision: What it runs: "fp32", "fp16" or "int8".
         settings: What it was loaded with.
+        certified: What the export proved of its cascade; None where it has none.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Model:
         self.device = cascade.main.session.device
         self.precision = precision
         self.settings = settings
+        self.certified = manifest.cascade
         self._encoder = encoder
         self._cascade = cascade
         self._workers = workers

@@ -96,9 +96,8 @@ def top_labels(scores: NDArray[np.float32], labels: Sequence[str], count: int) -
 
 
 def accepted_labels(
-    scores: NDArray[np.float32], labels: Sequence[str], thresholds: Sequence[float]
+    scores: NDArray[np.float32], labels: Sequence[str], reached: NDArray[np.bool_]
 ) -> list[list[Prediction]]:
-    """The labels of each row whose score is at least their threshold, best first."""
-    reached = scores >= np.asarray(thresholds, dtype=np.float32)
+    """The labels of each row that have `reached` their threshold, bool [texts, labels], best first."""
     ranked = top_labels(np.where(reached, scores, np.float32(-1)), labels, len(labels))
     return [row[:count] for row, count in zip(ranked, reached.sum(axis=-1).tolist(), strict=True)]

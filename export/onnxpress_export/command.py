@@ -117,6 +117,16 @@ def export(
         bool,
         typer.Option("--first-stage", help="Teach a small first stage on --sample, that answers the easy texts."),
     ] = False,
+    first_stage_sample: Annotated[
+        Path | None,
+        typer.Option(help="More texts to teach it, such as those that the model was trained on. Labels are ignored."),
+    ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Scale scores by one temperature, found on the sample's labels; no label changes."
+        ),
+    ] = False,
     no_recheck: Annotated[
         bool, typer.Option("--no-recheck", help="int8 answers all texts itself, also those that it is not sure of.")
     ] = False,
@@ -155,6 +165,8 @@ def export(
             int8_for=target.value,
             recheck=not no_recheck,
             first_stage=first_stage,
+            first_stage_sample=first_stage_sample,
+            calibrate=calibrate,
             on_step=show,
         )
     for line in _summary(report, out):
@@ -190,6 +202,7 @@ def _read_thresholds(path: Path) -> dict[str, float]:
 
 
 def _summary(report: ExportReport, out: str) -> list[str]:
+    from onnxpress.calibration_record import describe_reliability
     from onnxpress.cascade_record import describe
     from onnxpress_export.graph_census import attention_count  # needs the extra
 
@@ -216,9 +229,24 @@ def _summary(report: ExportReport, out: str) -> list[str]:
         *_token_lines(manifest),
         *_fidelity_lines(manifest),
         *([] if manifest.cascade is None else [f"recheck  {describe(manifest.cascade)}"]),
+        *([] if manifest.cascade is None else _lesson_lines(manifest.cascade.taught)),
+        *(
+            f"scores   {describe_reliability(found, manifest.calibration)}"
+            for found in [manifest.reliability]
+            if found is not None
+        ),
         *(f"warning  {note}." for note in origin.notes),
         f"written  {out}",
     ]
+
+
+def _lesson_lines(taught: int) -> list[str]:
+    from onnxpress_export.precision.sample import HELPING  # needs the extra
+
+    if not 0 < taught < HELPING:
+        return []
+    more = f"{HELPING:,} texts help it to answer more: --first-stage-sample takes some on which nothing is measured"
+    return [f"first    the first stage was taught on {taught:,} texts; {more}"]
 
 
 def _token_lines(manifest: Manifest) -> list[str]:

@@ -15,12 +15,16 @@ from typing import Final, Literal, get_args
 
 import onnx_ir as ir
 import onnxruntime
+from msgspec import structs
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
+from onnxpress.artifact import record_of
 from onnxpress.cascade_record import Cascade
 from onnxpress.errors import ConfigError
+from onnxpress.examples import read_examples
 from onnxpress.fidelity import Decision
 from onnxpress.manifest import SCHEMA_VERSION, Manifest, Provenance, Tokens, Variant
+from onnxpress.watching.profile import PROFILE_NAME
 from onnxpress_export.artifact import (
     CPU_GRAPH_NAME,
     PACKED_GRAPH_NAME,
@@ -33,6 +37,7 @@ from onnxpress_export.artifact import (
     write_tokenizer,
     write_weights,
 )
+from onnxpress_export.baseline import write_baseline
 from onnxpress_export.checkpoint import Checkpoint, load_checkpoint
 from onnxpress_export.classifier_graph import capture_classifier, unfused_note, within_length_limit
 from onnxpress_export.fidelity_report import write_report
@@ -42,6 +47,7 @@ from onnxpress_export.model_inputs import layer_count
 from onnxpress_export.passes import CPU, PORTABLE, apply_passes
 from onnxpress_export.precision.first_stage import add_first_stage
 from onnxpress_export.precision.sample import Sample, read_sample
+from onnxpress_export.precision.temperature import Scores, judge_scores, require_labels
 from onnxpress_export.token_proof import check_tokens
 from onnxpress_export.variants import (
     MAX_DISAGREEMENT,
@@ -99,6 +105,8 @@ def export(
     int8_for: Int8For = "auto",
     recheck: bool = True,
     first_stage: bool = False,
+    first_stage_sample: str | PathLike[str] | None = None,
+    calibrate: bool = False,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> ExportReport:
     """Export a fine-tuned classifier to an artifact that provably gives its answers.
@@ -135,6 +143,11 @@ def export(
             the answers alone.
         first_stage: Whether to teach a first stage on the sample, that answers the texts which it is sure of. It shares
             the budget, and is left out, with a note, where it answers too few of them.
+        first_stage_sample: More texts to teach it, on which nothing is measured, so that they may be those that the
+            model itself was trained on. The seen ones of `sample` teach too; all others find the margin, and measure.
+        calibrate: Whether to look for the temperature, by which logits are divided before scores are made of them, that
+            brings scores nearest to the share of right answers on the sample's labels. No label changes by it. It is
+            left out, with a note, where it brings nothing on texts that it was not found on.
         on_step: Called with the name of each step before it begins.
 
     Raises:
@@ -162,13 +175,17 @@ def export(
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
-    given = {"thresholds": thresholds is not None, "first_stage": first_stage}
+    given = {"thresholds": thresholds is not None, "first_stage": first_stage, "calibrate": calibrate}
     loaded.task.check_settings([name for name, is_given in given.items() if is_given])
     accepted_from = _thresholds(loaded, thresholds)
     lower = set(precisions) != {"fp32"} or sample is not None
     texts = read_sample(None if sample is None else Path(sample), loaded) if lower else None
     if first_stage:
-        texts = _with_lesson(texts, sample, loaded)
+        texts = _with_lesson(texts, sample, first_stage_sample, loaded)
+    elif first_stage_sample is not None:
+        raise ConfigError("--first-stage-sample teaches a first stage. Pass --first-stage too, or leave it out.")
+    if calibrate:
+        require_labels(texts, loaded.activation)
     architecture = type(loaded.model).__name__
     loaded, notes = within_length_limit(loaded)
     if (rebuilt := loaded.tokenizer_source.rebuilt) is not None:
@@ -213,14 +230,18 @@ def export(
             precision="fp32", portable=portable, cpu=cpu, packed=packed, weights=(WEIGHTS_NAME,), parity=parity
         )
         variants, lower_ones, cascade = [fp32_variant], Lower(), None
+        scores = Scores()
         if texts is not None:
+            on_step("comparing scores with the right labels")
+            scores = judge_scores(texts, model, staging, loaded.labels, loaded.activation, calibrate=calibrate)
+            notes = (*notes, *scores.notes)
             fp32 = Fp32(
                 checkpoint=loaded,
                 packs=packs,
                 masked=masked,
                 cpu=model,
                 rewrites=rewrites,
-                decision=Decision(loaded.activation, accepted_from),
+                decision=Decision(loaded.activation, accepted_from, scores.temperature),
                 directory=staging,
                 sample=texts,
                 budget=max_disagreement,
@@ -237,12 +258,22 @@ def export(
                 cascade, left_out = add_first_stage(fp32, lower_ones)
                 notes = (*notes, *left_out)
         on_step("writing the manifest")
-        if len(variants) > 1:
-            write_report(staging, f"{target.name}: {architecture}", variants, file_records(staging), cascade)
+        if len(variants) > 1 or scores.reliability is not None:
+            title = f"{target.name}: {architecture}"
+            write_report(
+                staging, title, variants, file_records(staging), cascade, scores.reliability, scores.calibration
+            )
         manifest = _manifest(
-            loaded, accepted_from, tuple(variants), cascade, tokens, staging, target.name, unfused, notes
+            loaded, accepted_from, tuple(variants), cascade, tokens, scores, staging, target.name, unfused, notes
         )
         write_manifest(manifest, staging)
+        if texts is not None and sample is not None:
+            on_step("writing the sample's profile")
+            taught = cascade is not None and "first" in cascade.stages
+            write_baseline(staging, manifest, texts.as_in_the_file(without_taught=taught))
+            files = {**manifest.files, PROFILE_NAME: record_of(staging / PROFILE_NAME)}
+            manifest = structs.replace(manifest, files=dict(sorted(files.items())))
+            write_manifest(manifest, staging)
         if beside is not None:
             on_step(f"writing {beside.words}")
             folder = staged_directory(beside.path(target), force=force, made_here=beside.made_here)
@@ -271,12 +302,17 @@ def _sample_texts(sample: Sample | None) -> list[str | tuple[str, str]]:
     return [example.text for example in (*(sample.taught or sample.seen), *sample.held, *sample.unseen)]
 
 
-def _with_lesson(texts: Sample | None, sample: str | PathLike[str] | None, checkpoint: Checkpoint) -> Sample:
+def _with_lesson(
+    texts: Sample | None,
+    sample: str | PathLike[str] | None,
+    more: str | PathLike[str] | None,
+    checkpoint: Checkpoint,
+) -> Sample:
     if texts is None or sample is None:
         raise ConfigError("a first stage is taught on your texts: pass them as --sample, or leave --first-stage out.")
     if checkpoint.activation == "identity":
         raise ConfigError("a regression is never near another answer, so no first stage can be sure. Leave it out.")
-    return texts.with_lesson()
+    return texts.with_lesson(() if more is None else read_examples(Path(more)))
 
 
 def _thresholds(checkpoint: Checkpoint, by_label: Mapping[str, float] | None) -> tuple[float, ...] | None:
@@ -308,6 +344,7 @@ def _manifest(
     variants: tuple[Variant, ...],
     cascade: Cascade | None,
     tokens: Tokens,
+    scores: Scores,
     directory: Path,
     output: str,
     unfused: int,
@@ -329,6 +366,8 @@ def _manifest(
         files=file_records(directory),
         cascade=cascade,
         tokens=tokens,
+        reliability=scores.reliability,
+        calibration=scores.calibration,
         provenance=Provenance(
             source=checkpoint.source,
             architecture=type(checkpoint.model).__name__,

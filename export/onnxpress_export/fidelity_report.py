@@ -1,4 +1,4 @@
-"""`report.html`: what the lower precisions keep, to look at. One page, no network."""
+"""`report.html`: what the lower precisions keep, and how far to believe scores. One page, no network."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from onnxpress.calibration_record import Calibration, Reliability
 from onnxpress.cascade_record import Cascade, describe
 from onnxpress.fidelity import certainty
 from onnxpress.manifest import Candidate, FileRecord, Variant
 from onnxpress_export.graph_census import attention_count
+from onnxpress_export.reliability_plot import reliability_plot
 
 __all__ = ["REPORT_NAME", "write_report"]
 
@@ -72,8 +74,13 @@ def write_report(
     variants: Sequence[Variant],
     files: Mapping[str, FileRecord],
     cascade: Cascade | None = None,
+    reliability: Reliability | None = None,
+    calibration: Calibration | None = None,
 ) -> None:
-    """Write the report of `variants`, the first of which is fp32, into `directory`, whose `files` are these."""
+    """Write the report of `variants`, the first of which is fp32, into `directory`, whose `files` are these.
+
+    `cascade`, `reliability` and `calibration` are the manifest's.
+    """
     environment = Environment(
         loader=PackageLoader("onnxpress_export"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -89,6 +96,11 @@ def write_report(
         cascade=cascade,
         cascade_line=None if cascade is None else describe(cascade),
         curves=None if cascade is None or not cascade.points else _curves(cascade),
+        reliability=reliability,
+        calibration=calibration,
+        diagram=None
+        if reliability is None
+        else reliability_plot(reliability, None if calibration is None else calibration.reliability),
         width=_WIDTH,
         height=_HEIGHT,
         margin=_MARGIN,

@@ -7,6 +7,7 @@ transformers.js, optimum, sentence-transformers, text-embeddings-inference and h
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +35,7 @@ _READ: Final = {
     "num_hidden_layers": ("n_layers", "n_layer", "num_layers"),
     "max_position_embeddings": ("n_positions",),
 }
+_WHAT_FOR: Final = re.compile(r"(?:For\w+|(?:LMHead)?Model)$")  # the end of an architecture's name
 _NAMES: Final = {"fp32": "model", "fp16": "model_fp16", "int8": "model_quantized"}  # as transformers.js asks for them
 
 
@@ -98,7 +100,7 @@ def _write_graph(artifact: Path, variant: Variant, folder: Path, inside_below: i
 
 def _configure(config: dict[str, Any], manifest: Manifest, graphs: list[HubGraph]) -> None:
     """What readers make scores by, and where transformers.js finds weights that lie beside their graph."""
-    config["architectures"] = [manifest.provenance.architecture]  # an adapter's base may say that it is no classifier
+    config["architectures"] = [_architecture(config, manifest)]
     config["id2label"] = {str(index): label for index, label in enumerate(manifest.labels)}
     config["label2id"] = {label: index for index, label in enumerate(manifest.labels)}
     if manifest.task == "text-classification":
@@ -112,6 +114,16 @@ def _configure(config: dict[str, Any], manifest: Manifest, graphs: list[HubGraph
     beside = {graph.file: True for graph in graphs if not graph.weights_inside}
     if beside:
         config["transformers.js_config"] = {"use_external_data_format": beside}
+
+
+def _architecture(config: dict[str, Any], manifest: Manifest) -> str:
+    """A classifier's name, by which text-embeddings-inference knows one; an adapter's base or a body has none."""
+    own = manifest.provenance.architecture
+    if own.endswith("Classification"):
+        return own
+    body = next(iter(config.get("architectures") or ()), "")
+    kind = "TokenClassification" if manifest.task == "token-classification" else "SequenceClassification"
+    return f"{_WHAT_FOR.sub('', body) or 'Auto'}For{kind}"
 
 
 def _limits(manifest: Manifest) -> dict[str, object]:

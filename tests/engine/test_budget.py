@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxpress.budget import chance_kept, chance_within, clopper_pearson_upper, texts_needed, wilson_interval
+from onnxpress.budget import (
+    chance_kept,
+    chance_within,
+    clopper_pearson,
+    clopper_pearson_upper,
+    texts_needed,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +40,22 @@ def test_the_exact_upper_bound_holds_as_often_as_it_says() -> None:
     upper = {count: clopper_pearson_upper(count, 300) for count in set(drawn.tolist())}
     assert np.mean([upper[count] >= 0.01 for count in drawn.tolist()]) >= 0.95 - 0.01  # three standard errors
     assert clopper_pearson_upper(3, 300, 0.99) > clopper_pearson_upper(3, 300)
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "confidence"),
+    [(0, 10, 0.95), (10, 10, 0.95), (3, 10, 0.999), (540, 1_000, 0.999), (1, 10**6, 0.95), (54_000, 10**5, 0.99)],
+)
+def test_the_exact_interval_is_that_of_the_beta_distribution(count: int, total: int, confidence: float) -> None:
+    beta, chance = pytest.importorskip("scipy.stats").beta, (1 - confidence) / 2
+    low = 0.0 if count == 0 else beta.ppf(chance, count, total - count + 1)
+    high = 1.0 if count == total else beta.ppf(1 - chance, count + 1, total - count)
+    assert clopper_pearson(count, total, confidence) == pytest.approx((low, high), rel=1e-6, abs=1e-12)
+
+
+def test_of_very_many_the_interval_is_that_of_many() -> None:
+    low, high = clopper_pearson(54 * 10**10, 10**12, 0.999)
+    assert 0.539 < low < 0.54 < high < 0.541
 
 
 @pytest.mark.parametrize(("changed", "texts"), [(-1, 5), (6, 5), (0, 0)])

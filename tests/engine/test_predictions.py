@@ -46,7 +46,9 @@ def test_a_prediction_cannot_be_changed() -> None:
 
 def test_labels_are_accepted_from_their_threshold_on_best_first() -> None:
     scores = np.array([[0.3, 0.9, 0.5], [0.1, 0.2, 0.49]], dtype=np.float32)
-    found = accepted_labels(scores, ["a", "b", "c"], [0.3, 0.5, 0.5])
+    found = accepted_labels(scores, ["a", "b", "c"], scores >= np.array([0.3, 0.5, 0.5], np.float32))
     assert [[p.label for p in row] for row in found] == [["b", "c", "a"], []]
     assert [p.score for p in found[0]] == pytest.approx([0.9, 0.5, 0.3])
-    assert accepted_labels(scores[:1], ["a", "b", "c"], [0.0, 1.0, 0.0])[0][0].label == "c"
+    assert (
+        accepted_labels(scores[:1], ["a", "b", "c"], scores[:1] >= np.array([0, 1, 0], np.float32))[0][0].label == "c"
+    )

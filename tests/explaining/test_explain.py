@@ -80,7 +80,7 @@ def answering(*stages: tuple[str, Sums, float], activation: str = "identity", **
         workers=None,
         at_once=1,
         labels=[f"label {number}" for number in range(labels)],
-        activation=activation,  # type: ignore[arg-type]
+        decision=Decision(activation),  # type: ignore[arg-type]
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ import yaml
 import onnxpress
 from onnxpress.artifact import record_of
 from onnxpress.cascade_record import Cascade, CascadeChanged
-from onnxpress.manifest import Fidelity, Manifest
+from onnxpress.manifest import Fidelity, Manifest, read_manifest
 from onnxpress_export import ExportReport, export
 from onnxpress_export.hub import write_hub
 from onnxpress_export.meaning import store_activation
-from tests.conftest import MAX_LENGTH, make_tokenizer
+from tests.conftest import MAX_LENGTH, edit_json, make_tokenizer
 
 FIDELITY = Fidelity(
     sample="sample.jsonl",
@@ -153,6 +154,41 @@ def test_what_hugot_reads_is_there(folder: Path) -> None:
     batch, labels = output.shape
     assert isinstance(batch, str) and labels == 2  # one dimension is dynamic, the other is that of id2label
     assert json.loads((folder / "special_tokens_map.json").read_text())["sep_token"] == "[SEP]"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "body", "wanted"),
+    [
+        ("SentenceClassifier", ["BertModel"], "BertForSequenceClassification"),
+        ("SentenceClassifier", ["MPNetForMaskedLM"], "MPNetForSequenceClassification"),
+        ("SentenceClassifier", ["GPT2LMHeadModel"], "GPT2ForSequenceClassification"),
+        ("SentenceClassifier", None, "AutoForSequenceClassification"),
+        ("RobertaForSequenceClassification", ["RobertaModel"], "RobertaForSequenceClassification"),
+    ],
+)
+def test_it_is_a_classifier_by_its_name(
+    artifact: Path, report: ExportReport, tmp_path: Path, architecture: str, body: list[str] | None, wanted: str
+) -> None:
+    shutil.copytree(artifact, tmp_path / "source")
+    edit_json(tmp_path / "source/config.json", lambda config: config.update(architectures=body))
+    origin = msgspec.structs.replace(report.manifest.provenance, architecture=architecture)
+    (tmp_path / "hub").mkdir()
+    write_hub(tmp_path / "source", "x", msgspec.structs.replace(report.manifest, provenance=origin), tmp_path / "hub")
+    assert json.loads((tmp_path / "hub/config.json").read_text())["architectures"] == [wanted]
+
+
+def test_a_token_classifier(token_artifact: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(token_artifact)
+    write_hub(token_artifact, "tagger", manifest, tmp_path)
+    assert logits(tmp_path / "onnx/model.onnx").shape == (2, 8, len(manifest.labels))
+    np.testing.assert_array_equal(logits(tmp_path / "onnx/model.onnx"), logits(token_artifact / "model.onnx"))
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["architectures"] == ["BertForTokenClassification"] and "sentence_transformers" not in config
+    assert list(config["id2label"].values()) == list(manifest.labels)
+    front, text = card_of(tmp_path)
+    assert front["pipeline_tag"] == "token-classification" and 'pipeline("token-classification"' in text
+    assert "ORTModelForTokenClassification" in text and "CrossEncoder" not in text and "hugot" in text
+    assert "text-embeddings-inference" not in text
 
 
 @pytest.mark.parametrize(

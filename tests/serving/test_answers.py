@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 import onnxpress
 from onnxpress import ThreadedClassifier
 from onnxpress.answered import Answered
+from onnxpress.cascade_record import Cascade, CascadeChanged
 from onnxpress.encoder import TokenRows
 from onnxpress.fidelity import Decision
 from onnxpress.serving.answers import MOST_LABELS, OTHER_LABELS, AnswerRecorder
+from onnxpress.serving.metrics import Recorder
 from onnxpress.tasks.text_classification import TextClassification
 
 
@@ -96,3 +99,27 @@ def test_a_margin_without_end_does_not_spoil_the_sum() -> None:
     recorder = AnswerRecorder(("a",), ("fp32",), TextClassification(Decision("sigmoid", (0.0,)), 2))
     recorder.add(answered([[1.0], [-1.0]]))
     assert recorder.metrics().margins.total == 200 and recorder.metrics().margins.count == 2
+
+
+def test_a_stage_that_leaves_its_certified_share_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    certified = Cascade(
+        stages=("int8", "fp32"),
+        thresholds={"int8": 0.5},
+        answered={"int8": 0.98, "fp32": 0.02},
+        changed=CascadeChanged(texts=2_000, changed=0, upper_95=0.002, alone=3),
+    )
+    task = TextClassification(Decision("softmax"), 2)
+    recorder = Recorder(AnswerRecorder(("bad", "good"), ("int8", "fp32"), task, certified))
+
+    def ran(again: float) -> int:
+        """1,000 texts, a share of which was run again; how many stages are outside after that."""
+        for _ in range(10):
+            many = replace(answered([[1.0, 0.0]] * 100), stages=(np.arange(100) < 100 * again).astype(np.uint8))
+            recorder.ran([0.1] * 100, many)
+        return recorder.metrics(waiting=0, waiting_tokens=0).answers.stages_outside
+
+    assert ran(0.02) == 0 and not caplog.records
+    assert ran(0.3) == 2 and len(caplog.records) == 2
+    assert "the stage int8 answered 70.00% of 1,000 texts" in caplog.messages[0] and "\n" not in caplog.messages[0]
+    assert ran(0.3) == 2 and len(caplog.records) == 2
+    assert ran(0.02) == 0 and len(caplog.records) == 2

@@ -29,7 +29,7 @@ def test_prometheus_reads_them(classifier: onnxpress.Classifier) -> None:
     }
     assert samples["onnxpress_requests_total", "answered"] == 3
     assert samples["onnxpress_requests_total", "refused"] == 0
-    assert samples["onnxpress_waiting_requests", None] == 0
+    assert samples["onnxpress_waiting_requests", None] == samples["onnxpress_stages_outside", None] == 0
     assert samples["onnxpress_request_seconds_count", None] == samples["onnxpress_request_seconds_bucket", "+Inf"] == 3
     assert samples["onnxpress_request_seconds_sum", None] == pytest.approx(found.seconds.total)
     assert samples["onnxpress_batch_size_bucket", "1"] == 3 and samples["onnxpress_queue_depth_bucket", "1"] == 3

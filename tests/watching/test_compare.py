@@ -115,6 +115,14 @@ def test_another_model_is_refused(reviews: Profile) -> None:
             compare(reviews, other)
 
 
+def test_scores_of_a_first_stage_are_not_held_against_the_models(reviews: Profile) -> None:
+    easy = msgspec.structs.replace(reviews, answered={"first": 3_000, "fp32": reviews.texts - 3_000})
+    found = compare(reviews, easy)
+    assert [figure.name for figure in found.figures] == ["label", "tokens", "unknown tokens"]
+    assert found.verdict == "no drift" and "scores and margins are not compared" in markdown(found)
+    assert len(compare(easy, easy).figures) == 5 and "not compared" not in markdown(compare(easy, easy))
+
+
 @pytest.mark.parametrize(("limit", "confidence"), [(0, 0.95), (-1, 0.95), (float("nan"), 0.95), (0.1, 1), (0.1, 0)])
 def test_settings_outside_their_range_are_refused(reviews: Profile, limit: float, confidence: float) -> None:
     with pytest.raises(onnxpress.ConfigError, match="must be"):

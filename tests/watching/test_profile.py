@@ -125,7 +125,7 @@ def test_written_and_read_it_is_the_same(profiled: Profiled, tmp_path: Path) -> 
 
 
 def test_an_artifact_may_hold_one(profiled: Profiled, artifact: Path, tmp_path: Path) -> None:
-    with pytest.raises(onnxpress.ConfigError, match=r"holds no profile\. Make one with `onnxpress score --profile"):
+    with pytest.raises(onnxpress.ConfigError, match=r"holds no profile\. Export with --sample, or make one with"):
         read_profile(artifact)
     folder = shutil.copytree(artifact, tmp_path / "artifact")
     profile = profiled(draw_texts("posts", 100, 3))

@@ -29,7 +29,7 @@ def explain(
     precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or auto.")] = "auto",
 ) -> None:
     """Tell which words speak for an answer, and which against it; prints one JSON object a text, in order."""
-    with load(artifact, device=device, precision=precision, optimize_for="throughput") as classifier:
+    with load(artifact, device=device, precision=precision, optimize_for="throughput", first_stage=False) as classifier:
         found = classifier.explain(texts, label=label, method=cast("Method", method), evaluations=evaluations)
     if html is not None:
         html.write_text(page(found), encoding="utf-8")

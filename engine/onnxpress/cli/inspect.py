@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from onnxpress.artifact import Artifact, open_artifact
+from onnxpress.calibration_record import describe_reliability
 from onnxpress.cascade_record import describe
 from onnxpress.fidelity import certainty, told_of_tokens
 from onnxpress.manifest import Manifest, Variant, encode_manifest
@@ -66,6 +67,11 @@ def _facts(manifest: Manifest) -> Table:
         ("inputs", f"{', '.join(manifest.inputs)}; at most {manifest.max_length} tokens"),
         ("tokens", _tokens(manifest)),
         *([] if manifest.cascade is None else [("recheck", describe(manifest.cascade))]),
+        *(
+            ("scores", describe_reliability(found, manifest.calibration))
+            for found in [manifest.reliability]
+            if found is not None
+        ),
         ("exported", f"{origin.created} by {', '.join(f'{k} {v}' for k, v in origin.versions.items())}"),
     ):
         table.add_row(f"[bold]{name}[/]", escape(value))

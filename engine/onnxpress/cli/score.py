@@ -38,7 +38,8 @@ def score(
     columns: Annotated[
         str | None,
         typer.Option(
-            help="What to add, with commas between: label, score, probabilities, logits, accepted, top3 (any number).",
+            help="What to add, with commas between: label, score, probabilities, logits, accepted, top3 (any number), "
+            "stage.",
             show_default="label,score",
         ),
     ] = None,
@@ -181,5 +182,6 @@ def _told(summary: ScoreSummary) -> str:
     lines += [f"column {wanted} is named {name}" for wanted, name in summary.columns.items() if wanted != name]
     if len(summary.answered) > 1:
         lines.append("answered by " + ", ".join(f"{stage} {share:.2%}" for stage, share in summary.answered.items()))
+    lines += [f"warning: {warning}" for warning in summary.warnings]
     lines += [f"{count:>12,}  {label}" for label, count in sorted(summary.labels.items(), key=lambda item: -item[1])]
     return "\n".join(lines)

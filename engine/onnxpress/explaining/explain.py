@@ -26,8 +26,8 @@ from onnxpress.explaining.occlusion import occlude
 from onnxpress.explaining.partition import partition
 from onnxpress.explaining.words import Span, words_of
 from onnxpress.extras import require
-from onnxpress.manifest import Activation
-from onnxpress.predictions import activate, top_labels
+from onnxpress.fidelity import Decision
+from onnxpress.predictions import top_labels
 from onnxpress.settings import require_whole
 from onnxpress.texts import Text
 from onnxpress.workers import Workers
@@ -49,7 +49,7 @@ class Answering:
         workers: Run batches, `at_once` of them at a time; None where the calling thread does.
         at_once: Batches that run at once.
         labels: Label names, in the order of the logits.
-        activation: Makes scores of logits.
+        decision: Makes scores of logits.
     """
 
     encoder: Encoder
@@ -57,7 +57,7 @@ class Answering:
     workers: Workers | None
     at_once: int
     labels: Sequence[str]
-    activation: Activation
+    decision: Decision
 
     def logits(self, cascade: Cascade, rows: TokenRows) -> NDArray[np.float32]:
         """Logits of tokenized texts, float32 [texts, labels]."""
@@ -126,7 +126,7 @@ def _explained(
         traced,
         mask[0],
         run=lambda rows: answering.logits(alone, _one_each(rows)),
-        score=lambda logits, starts: activate(alone.task.joined(logits, starts), answering.activation),
+        score=lambda logits, starts: answering.decision.scores(alone.task.joined(logits, starts)),
     )
     base, whole = game(np.array([[False], [True]]).repeat(game.words, axis=1))
     shares = np.zeros((0, len(whole)))

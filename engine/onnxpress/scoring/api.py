@@ -53,9 +53,9 @@ def score(
         output: A file of one of these formats, by its name; or a directory, of part files. It appears once whole.
         text_column: The column to classify; the name of the one that plain text makes.
         pair_column: The second text of a sentence pair.
-        columns: What to add: of "label", "score", "probabilities", "logits", "accepted" and "top3" (any number);
-            None for label and score, or a regression's values. Where tokens have the labels, of "entities", which None
-            stands for, "entities_first", "entities_average", "entities_max" and "tokens".
+        columns: What to add: of "label", "score", "probabilities", "logits", "accepted", "top3" (any number) and
+            "stage"; None for label and score, or a regression's values. Where tokens have the labels, of "entities",
+            which None stands for, "entities_first", "entities_average", "entities_max", "tokens" and "stage".
         zero_shot_labels: The labels to choose from instead of the model's own, which must be one of natural language
             inference (`Classifier.zero_shot`).
         template: The sentence that each of these becomes, with {} in its place; None for "This example is {}.".

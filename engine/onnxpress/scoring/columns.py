@@ -14,16 +14,15 @@ from onnxpress.answered import Answered, joined_logits
 from onnxpress.errors import ConfigError
 from onnxpress.manifest import Manifest
 from onnxpress.model import Model
-from onnxpress.predictions import accepted_labels, activate
+from onnxpress.predictions import accepted_labels
 from onnxpress.scoring.entity_columns import ENTITIES, entity_values, require_entity_column
 from onnxpress.token_classifier import TokenClassifier
 
 __all__ = ["AnswerColumn", "answer_fields", "answer_values", "plan_columns"]
 
-_HALF: Final = 0.5
 _TOP: Final = re.compile(r"top([1-9][0-9]*)")
 
-Kind = Literal["label", "score", "accepted", "probability", "logit", "top_label", "top_score", "entities"]
+Kind = Literal["label", "score", "accepted", "probability", "logit", "top_label", "top_score", "entities", "stage"]
 
 
 class AnswerColumn(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +42,7 @@ class AnswerColumn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_columns(asked: Sequence[str] | None, manifest: Manifest, taken: Collection[str]) -> tuple[AnswerColumn, ...]:
-    """The columns for `asked`: label, score, probabilities, logits, accepted, top3 (or another number).
+    """The columns for `asked`: label, score, probabilities, logits, accepted, top3 (or another number), stage.
 
     By default label and score; of a regression score, or its values where there are several; of a token classifier
     entities. A name in `taken` gets the first free suffix of _1, _2, ….
@@ -68,8 +67,9 @@ def plan_columns(asked: Sequence[str] | None, manifest: Manifest, taken: Collect
 
 
 def answer_fields(columns: Sequence[AnswerColumn]) -> list[pa.Field]:
-    """The types: text for a label, float for a score, a list of texts for accepted labels, of structs for entities."""
-    types = {"label": pa.string(), "top_label": pa.string(), "accepted": pa.list_(pa.string()), "entities": ENTITIES}
+    """The types: text for names, float for a score, a list of texts for accepted labels, of structs for entities."""
+    names = dict.fromkeys(("label", "top_label", "stage"), pa.string())
+    types = {**names, "accepted": pa.list_(pa.string()), "entities": ENTITIES}
     return [pa.field(column.name, types.get(column.kind, pa.float32())) for column in columns]
 
 
@@ -90,21 +90,25 @@ def answer_values(
         rows: For each row of the output the text that it answers; None for a row without an answer.
     """
     taken = pa.array(rows, pa.int64())
+    stages = _stages(answered, model)
     if isinstance(model, TokenClassifier):
-        return [entity_values(answered, model, column.wanted).take(taken) for column in columns]
-    logits = joined_logits(answered)
-    scores = activate(logits, manifest.activation)
+        wanted = [column.wanted for column in columns if column.kind == "entities"]
+        found = {name: entity_values(answered, model, name) for name in wanted}
+        return [found.get(column.wanted, stages).take(taken) for column in columns]
+    logits, decision = joined_logits(answered), model.decision
+    scores = decision.scores(logits)
     names = pa.array(manifest.labels, pa.string())
     needs_order = any(column.kind.startswith("top") for column in columns)
     order = np.argsort(-scores, axis=-1, kind="stable") if needs_order else scores.argmax(axis=-1)[:, None]
 
     def values(column: AnswerColumn) -> Any:
         if column.kind == "accepted":
-            thresholds = manifest.thresholds or (_HALF,) * len(manifest.labels)
-            accepted = accepted_labels(scores, manifest.labels, thresholds)
+            accepted = accepted_labels(scores, manifest.labels, decision.reached(logits))
             return pa.array([[label.label for label in row] for row in accepted], pa.list_(pa.string()))
         if column.kind in ("probability", "logit"):
             return pa.array((scores if column.kind == "probability" else logits)[:, column.index])
+        if column.kind == "stage":
+            return stages
         ranked = order[:, column.index]
         if column.kind in ("label", "top_label"):
             return names.take(pa.array(ranked))
@@ -113,14 +117,23 @@ def answer_values(
     return [values(column).take(taken) for column in columns]
 
 
+def _stages(answered: Sequence[Answered], model: Model) -> Any:
+    """The name of the stage that answered each text."""
+    return pa.array(model.stages, pa.string()).take(pa.array(np.concatenate([part.stages for part in answered])))
+
+
 def _expand(item: str, manifest: Manifest, regression: bool) -> list[tuple[Kind, str, int]]:
+    if item == "stage":
+        return [("stage", "stage", 0)]
     if manifest.task == "token-classification":
         require_entity_column(item)
         return [("entities", item, 0)]
     labels = manifest.labels
     top = _TOP.fullmatch(item)
     if item not in ("label", "score", "accepted", "probabilities", "logits") and top is None:
-        raise ConfigError(f"columns must be of label, score, probabilities, logits, accepted and top3, got {item!r}")
+        raise ConfigError(
+            f"columns must be of label, score, probabilities, logits, accepted, top3 and stage, got {item!r}"
+        )
     if item == "logits":
         return [("logit", f"logit_{label}", index) for index, label in enumerate(labels)]
     if item == "probabilities":

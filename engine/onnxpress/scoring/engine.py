@@ -26,6 +26,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         device: "cpu", "cuda" or "cuda:N".
         precision: A variant of the artifact.
+        first_stage: Whether the artifact's first stage answers what it is sure of.
         threads: CPU threads.
         batches: Batches that run at once, which share the threads.
         max_tokens: Tokens a batch; None for the device's default.
@@ -34,6 +35,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     device: str
     precision: str
+    first_stage: bool
     threads: int
     batches: int
     max_tokens: int | None
@@ -45,6 +47,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
             "batches at once": self.batches,
             "device": self.device.partition(":")[0],
             "max_characters": self.max_characters,
+            "first stage": self.first_stage,
             "precision": self.precision,
             "threads": self.threads,
             "tokens a batch": self.max_tokens,
@@ -61,6 +64,8 @@ def settle_engine(artifact: Artifact, options: ScoreOptions, begun: Mapping[str,
     """
     kind, device = _ray_device(options) if options.engine == "ray" else _local_device(options)
     precision = artifact.variant(options.precision, kind).precision
+    cascade = artifact.manifest.cascade
+    has_first = cascade is not None and {"first", precision} <= set(cascade.stages)
     threads = 1 if options.threads is None and options.engine == "ray" else options.threads
     if options.threads is None and begun is not None:
         batches, threads, max_tokens = begun["batches at once"], begun["threads"], begun["tokens a batch"]
@@ -71,6 +76,7 @@ def settle_engine(artifact: Artifact, options: ScoreOptions, begun: Mapping[str,
     return EngineSettings(
         device=device,
         precision=precision,
+        first_stage=has_first and kind == "cpu" and options.precision != "fp32",
         threads=threads,
         batches=batches,
         max_tokens=max_tokens,

@@ -39,7 +39,8 @@ ENTITIES: Final = pa.list_(_ENTITY)
 def require_entity_column(item: str) -> None:
     """Raise ConfigError when a token classifier has no column `item`."""
     if item not in AGGREGATIONS:
-        raise ConfigError(f"this model labels tokens: columns must be of {', '.join(AGGREGATIONS)}, got {item!r}")
+        known = ", ".join((*AGGREGATIONS, "stage"))
+        raise ConfigError(f"this model labels tokens: columns must be of {known}, got {item!r}")
 
 
 def entity_values(answered: Sequence[Answered], classifier: TokenClassifier, column: str) -> Any:

@@ -52,6 +52,7 @@ from onnxpress.scoring.target import (
 from onnxpress.scoring.values import unique_names
 from onnxpress.watching.counts import Counts, summed
 from onnxpress.watching.profile import profile_of, write_profile
+from onnxpress.watching.stage_shares import unusual_shares
 
 __all__ = ["OnProgress", "run_job"]
 
@@ -298,6 +299,7 @@ def _summary(
         lines=None if plan.source.format == "parquet" else sum(record.lines for record in records),
         labels={label: seen.labels.get(index, 0) for index, label in enumerate(plan.manifest.labels) if seen.labels},
         answered={stage: count / seen.texts for stage, count in seen.answered.items()},
+        warnings=unusual_shares(plan.manifest.cascade, seen.answered),
         columns={column.wanted: column.name for column in plan.columns},
         parts=len(records),
         resumed=resumed,

@@ -61,6 +61,7 @@ def open_classifier(plan: Plan) -> Model:
         plan.artifact,
         device=engine.device,
         precision=engine.precision,
+        first_stage=engine.first_stage,
         optimize_for="throughput",
         threads=engine.threads,
         workers=engine.batches,

@@ -35,6 +35,7 @@ class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
         labels: How often each label was the best; empty for a regression.
         answered: Share of the scored rows that each stage answered, by its name: where int8 leaves to fp32 what it is
             not sure of, fp32's is what was run again. Empty where no row was scored.
+        warnings: What a reader should know: a stage that answered another share of the rows than the export certified.
         columns: The name that each answer column has in the output, by what it holds.
         parts: Parts that were committed.
         resumed: Rows that earlier runs had committed.
@@ -51,6 +52,7 @@ class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
     lines: int | None
     labels: dict[str, int]
     answered: dict[str, float]
+    warnings: tuple[str, ...]
     columns: dict[str, str]
     parts: int
     resumed: int

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.answered import Answered
+from onnxpress.cascade_record import Cascade
 from onnxpress.serving.histogram import Buckets, Histogram
 from onnxpress.tasks.task import Task
+from onnxpress.watching.stage_shares import StageWatch
 
 __all__ = ["MOST_LABELS", "OTHER_LABELS", "AnswerMetrics", "AnswerRecorder"]
 
@@ -42,6 +44,7 @@ class AnswerMetrics:
         margins: How far an answer is from another one, in logits; 100 for what is farther. Empty for a regression.
         cut: Texts of which the model read a part alone, since they have more tokens than it takes.
         in_windows: Texts that it read in several windows.
+        stages_outside: Stages that answered another share of the latest thousand texts than the export certified.
     """
 
     labels: dict[str, int]
@@ -50,6 +53,7 @@ class AnswerMetrics:
     margins: Histogram
     cut: int
     in_windows: int
+    stages_outside: int
 
 
 @dataclass(slots=True)
@@ -63,6 +67,8 @@ class AnswerRecorder:
     labels: Sequence[str]
     stages: Sequence[str]
     task: Task
+    certified: Cascade | None = None
+    _watch: StageWatch = field(init=False)
     _waiting: list[Answered] = field(default_factory=list, init=False)
     _rows: int = field(default=0, init=False)
     _best: NDArray[np.int64] = field(init=False)
@@ -75,13 +81,16 @@ class AnswerRecorder:
     def __post_init__(self) -> None:
         self._best = np.zeros(len(self.labels), dtype=np.int64)
         self._by_stage = [0] * len(self.stages)
+        self._watch = StageWatch(self.certified, self.stages)
         self._scores = Buckets(_VALUES if self.task.decision.activation == "identity" else _SCORES)
         self._margins = Buckets(_MARGINS)
 
-    def add(self, answered: Answered) -> None:
-        """Count the answers of a run."""
+    def add(self, answered: Answered) -> tuple[str, ...]:
+        """Count the answers of a run; what is to be warned of now."""
+        counts = [0] * len(self.stages)
         for stage in answered.stages.tolist():
-            self._by_stage[stage] += 1
+            counts[stage] += 1
+        self._by_stage = [before + count for before, count in zip(self._by_stage, counts, strict=True)]
         self._cut += int(answered.cut().sum())
         self._in_windows += int(answered.in_windows().sum())
         if len(answered):
@@ -89,6 +98,7 @@ class AnswerRecorder:
         self._rows += len(answered)
         if self._rows >= _AT_ONCE:
             self._look()
+        return self._watch.add(counts)
 
     def metrics(self) -> AnswerMetrics:
         """All of it."""
@@ -104,6 +114,7 @@ class AnswerRecorder:
             margins=self._margins.histogram(),
             cut=self._cut,
             in_windows=self._in_windows,
+            stages_outside=len(self._watch.outside),
         )
 
     def _look(self) -> None:

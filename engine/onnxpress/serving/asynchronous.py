@@ -151,7 +151,7 @@ class AsyncClassifier(AsyncService[Classifier]):
             ConfigError: The model is a regression, which has no labels to accept.
         """
         self._classifier.require_accepting()
-        found = self._classifier.accept(self._classifier.scores(await self.logits(texts, timeout=timeout)))
+        found = self._classifier.accept(await self.logits(texts, timeout=timeout))
         return found[0] if is_lone(texts) else found
 
     @overload

@@ -61,7 +61,7 @@ class Batcher:
     def __init__(self, model: Model, limits: QueueLimits) -> None:
         self._model = model
         self._limits = limits
-        self._recorder = Recorder(AnswerRecorder(model.labels, model.stages, model.task))
+        self._recorder = Recorder(AnswerRecorder(model.labels, model.stages, model.task, model.certified))
         self._changed = threading.Condition()
         self._coming: dict[Request, None] = {}
         self._outside: OrderedDict[Request, None] = OrderedDict()

@@ -60,6 +60,12 @@ COUNTERS: Final[tuple[Counted, ...]] = (
 
 GAUGES: Final[tuple[Exported[int], ...]] = (
     Exported("waiting_requests", "Requests that wait.", "{request}", lambda found: found.waiting),
+    Exported(
+        "stages_outside",
+        "Stages that answered another share of the latest texts than was certified.",
+        "{stage}",
+        lambda found: found.answers.stages_outside,
+    ),
     Exported("waiting_tokens", "Tokens of the requests that wait.", "{token}", lambda found: found.waiting_tokens),
 )
 

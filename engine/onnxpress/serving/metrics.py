@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -14,6 +15,7 @@ __all__ = ["Histogram", "Outcome", "Recorder", "ServiceMetrics"]
 
 Outcome = Literal["answered", "failed", "refused", "expired", "cancelled"]
 
+_log: Final = logging.getLogger("onnxpress")
 _OUTCOMES: Final[tuple[Outcome, ...]] = ("answered", "failed", "refused", "expired", "cancelled")
 _COUNTS: Final = tuple(float(2**power) for power in range(13))
 _SECONDS: Final = tuple(step * 10.0**power for power in range(-4, 1) for step in (1, 2, 5))
@@ -70,12 +72,14 @@ class Recorder:
     def ran(self, seconds: list[float], answered: Answered, late: int = 0) -> None:
         """A batch ran; `seconds` passed for each of those `answered` since it came, and for `late` others too many."""
         with self._lock:
-            self._answers.add(answered)
+            warnings = self._answers.add(answered)
             self._requests["answered"] += len(seconds)
             self._requests["expired"] += late
             self._batch_size.add(len(seconds) + late)
             for value in seconds:
                 self._seconds.add(value)
+        for warning in warnings:
+            _log.warning("%s", warning)
 
     def metrics(self, *, waiting: int, waiting_tokens: int) -> ServiceMetrics:
         """All of it, with what waits now."""

@@ -117,7 +117,7 @@ class ThreadedClassifier(ThreadedService[Classifier]):
     ) -> list[Prediction] | list[list[Prediction]]:
         """The labels that reach their thresholds; arguments and errors are those of `AsyncClassifier.accepted`."""
         self._classifier.require_accepting()
-        found = self._classifier.accept(self._classifier.scores(self.logits(texts, timeout=timeout)))
+        found = self._classifier.accept(self.logits(texts, timeout=timeout))
         return found[0] if is_lone(texts) else found
 
     @overload

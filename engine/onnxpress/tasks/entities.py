@@ -250,7 +250,10 @@ def _beside_space(text: str, starts: NDArray[np.int32]) -> NDArray[np.bool_]:
 
 
 def _without_overlap(entities: list[Entity]) -> list[Entity]:
-    """Entities of several windows: of two that overlap the longer one, of equals the one with the higher score."""
+    """Entities of several windows: of two that overlap the longer one, of equals the one with the higher score.
+
+    The pipeline tells a first entity without width twice; here it stands once.
+    """
     kept: list[Entity] = []
     for entity in sorted(entities, key=lambda found: found.start):
         if not kept or not kept[-1].start <= entity.start < kept[-1].end:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnxpress.answered import Answered, joined_logits
 from onnxpress.encoder import TokenRows
 from onnxpress.fidelity import Decision
-from onnxpress.predictions import activate, pool_windows
+from onnxpress.predictions import pool_windows
 from onnxpress.settings import Pooling
 from onnxpress.tasks.task import Seen
 from onnxpress.vectors import Bounds
@@ -60,7 +60,7 @@ class TextClassification:
         logits = joined_logits(parts)
         if self.decision.activation == "identity":
             return Seen(None, logits.T.astype(np.float64), None)
-        scores = activate(logits, self.decision.activation)
+        scores = self.decision.scores(logits)
         best = scores.argmax(axis=-1)
         sure = scores[np.arange(len(scores)), best][None].astype(np.float64)
         return Seen(best, sure, self.decision.margins(logits))

@@ -27,7 +27,7 @@ from onnxpress.errors import ConfigError
 from onnxpress.watching.grouping import group_categories, group_histogram, groups_for
 from onnxpress.watching.profile import Histogram, Profile
 
-__all__ = ["Comparison", "Estimate", "Figure", "Group", "Verdict", "compare_profiles"]
+__all__ = ["Comparison", "Estimate", "Figure", "Group", "Verdict", "compare_profiles", "scored_alike"]
 
 Verdict = Literal["no drift", "drift", "not to be told"]
 
@@ -124,6 +124,11 @@ def compare_profiles(baseline: Profile, current: Profile, *, limit: float, confi
     )
 
 
+def scored_alike(baseline: Profile, current: Profile) -> bool:
+    """Whether a first stage, whose scores and margins are others than the model's, answered in both, or in neither."""
+    return ("first" in baseline.answered) == ("first" in current.answered)
+
+
 @dataclass(frozen=True, slots=True)
 class _Pair:
     """Counts of both profiles, int64 [2, bins], as groups of bins with their names."""
@@ -147,7 +152,7 @@ def _require_same_model(baseline: Profile, current: Profile) -> None:
 
 
 def _told(baseline: Profile, current: Profile) -> Iterator[_Pair]:
-    """Everything that both profiles tell."""
+    """Everything that both profiles tell; but scores and margins where a first stage, whose own differ, ran in one."""
     groups = groups_for(min(baseline.texts, current.texts))
     if baseline.label_counts is not None and current.label_counts is not None:
         counts = np.array([baseline.label_counts, current.label_counts], dtype=np.int64)
@@ -155,9 +160,10 @@ def _told(baseline: Profile, current: Profile) -> Iterator[_Pair]:
         names = [baseline.labels[bins[0]] if len(bins) == 1 else f"{len(bins)} other labels" for bins in found]
         yield _Pair("label", counts, found, names)
     regression = baseline.activation == "identity"
-    for place, pair in enumerate(zip(baseline.scores, current.scores, strict=True)):
+    alike = scored_alike(baseline, current)
+    for place, pair in enumerate(zip(baseline.scores, current.scores, strict=True) if alike else ()):
         yield _histograms(f"value of {baseline.labels[place]}" if regression else "score", pair, groups)
-    if baseline.margins is not None and current.margins is not None:
+    if alike and baseline.margins is not None and current.margins is not None:
         yield _histograms("margin", (baseline.margins, current.margins), groups)
     yield _histograms("tokens", (baseline.lengths, current.lengths), groups)
     if baseline.unknown_shares is not None and current.unknown_shares is not None:

@@ -113,7 +113,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def model_of(manifest: Manifest) -> str:
-    """What answers: the labels, how they are decided, the tokenizer and the first variant's weights.
+    """What answers: the labels, how they are decided and scored, the tokenizer and the first variant's weights.
 
     The same for every precision, and for an artifact with and without a profile in it.
     """
@@ -125,6 +125,7 @@ def model_of(manifest: Manifest) -> str:
         manifest.max_length,
         manifest.truncation_side,
         [manifest.files[name].sha256 for name in ("tokenizer.json", *weights)],
+        *([] if manifest.calibration is None else [manifest.temperature]),
     )
     return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
@@ -163,7 +164,8 @@ def read_profile(path: Path) -> Profile:
         artifact = open_artifact(path)
         if PROFILE_NAME not in artifact.manifest.files:
             raise ConfigError(
-                f"{path}: the artifact holds no profile. Make one with `onnxpress score --profile FILE`, and pass FILE."
+                f"{path}: the artifact holds no profile. Export with --sample, or make one with `onnxpress score "
+                "--profile FILE`, and pass FILE."
             )
         profile = _decoded(path / PROFILE_NAME, artifact.read(PROFILE_NAME))
         if profile.model != model_of(artifact.manifest):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnxpress.watching.compare import Comparison, Estimate, Figure
+from onnxpress.watching.compare import Comparison, Estimate, Figure, scored_alike
 from onnxpress.watching.profile import Profile
 
 __all__ = ["introduction", "markdown", "told"]
@@ -10,10 +10,13 @@ __all__ = ["introduction", "markdown", "told"]
 
 def introduction(comparison: Comparison) -> str:
     """What was compared, and by what."""
+    baseline, current = comparison.baseline, comparison.current
+    alike = scored_alike(baseline, current)
+    left_out = "" if alike else " A first stage answered in one of them alone: scores and margins are not compared."
     return (
         f"{comparison.baseline.texts:,} texts in the baseline, {comparison.current.texts:,} now. Drift is a population "
         f"stability index above {comparison.limit:g}; the intervals hold with {comparison.confidence:.4g} confidence, "
-        "all of them together."
+        f"all of them together.{left_out}"
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import torch
 from tokenizers import Tokenizer, normalizers
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel, AutoModelForTextEncoding, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from onnxpress.errors import CheckpointError
@@ -20,6 +20,9 @@ from onnxpress_export.loading_errors import one_line
 from onnxpress_export.tokenizer import OwnTokenizer
 
 __all__ = ["SentenceClassifier", "SentenceHead", "adjusted_tokenizer", "load_sentence_classifier", "read_sentence_head"]
+
+
+_ENCODERS_ALONE: Final = frozenset(("t5", "mt5", "umt5"))  # their decoder makes no embeddings
 
 
 class SentenceClassifier(PreTrainedModel):  # type: ignore[misc]  # transformers is not followed
@@ -119,7 +122,8 @@ def load_sentence_classifier(
         CheckpointError: Weights are missing, or do not fit each other.
     """
     with one_line(source, "transformers cannot load its weights"):
-        body, info = AutoModel.from_pretrained(
+        kind = AutoModelForTextEncoding if config.model_type in _ENCODERS_ALONE else AutoModel
+        body, info = kind.from_pretrained(
             base,
             config=config,
             dtype=torch.float32,

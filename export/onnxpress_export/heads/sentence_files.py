@@ -89,6 +89,7 @@ def read_sentence_files(source: str, options: Mapping[str, Any]) -> SentenceFile
     settings = _body_settings(source, body, options)
     task = settings.get("transformer_task", "feature-extraction")
     if task == "sequence-classification" and len(kinds) == 1 and head is None:
+        _require_no_prompt(source, options)
         return None
     if task != "feature-extraction":
         ranks = " (a language model that says yes or no)" if task == "text-generation" else ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Final
 
 import numpy as np
@@ -19,16 +21,30 @@ from onnxpress.machine import saturates
 from onnxpress.manifest import Variant
 from onnxpress.predictions import activate
 from onnxpress_export.precision.recheck import keeps_budget
-from onnxpress_export.precision.sample import Sample
+from onnxpress_export.precision.sample import HELPING, Sample
 from onnxpress_export.precision.student import teach
 from onnxpress_export.precision.trial import Trial
 from onnxpress_export.variants import Fp32, Lower
 
-__all__ = ["add_first_stage", "calibrated", "first_logits", "least_margin", "measure_cascade"]
+__all__ = [
+    "add_first_stage",
+    "calibrated",
+    "first_logits",
+    "least_margin",
+    "measure_cascade",
+    "relative_cost",
+    "texts_to_find_a_margin",
+]
 
 _LEAST_SHARE: Final = 0.05
-"""Of texts that it must answer: it costs some microseconds a text, where the smallest models take some hundred, and it
-takes memory and a part of the budget."""
+"""Of texts that it must answer, and be it for nothing: it takes memory and a part of the budget."""
+_PAYS: Final = 2.0
+"""How many times the share that it answers must be what it takes of the time: it is measured on a machine that may be
+busy, and texts that go on are batched anew."""
+_MOST_HELD: Final = 10**6
+_STEP: Final = 1.02
+_TEXTS_TO_TIME: Final = 512
+_ROUNDS: Final = 5
 _TEMPERATURES: Final = np.geomspace(0.1, 10, 81)
 
 
@@ -46,10 +62,13 @@ def add_first_stage(source: Fp32, lower: Lower) -> tuple[Cascade | None, tuple[s
     held, behind = _with_and_behind(source, sample.held_rows, int8)
     tables = calibrated(tables, sample.held_rows, held)
     first = first_logits(tables, sample.held_rows)
+    if (needed := texts_to_find_a_margin(source.budget, at_least=len(sample.held))) > len(sample.held):
+        return lower.cascade, (_too_few_held(len(sample.held), needed, source.budget),)
+    cost = relative_cost(tables, sample.held_rows, source, int8)
     margin = least_margin(held, first, _rechecked(held, behind, limit), budget=source.budget, unseen=len(sample.unseen))
     share = 0.0 if margin is None else float((held.decision.margins(first) >= margin).mean())
-    if margin is None or share < _LEAST_SHARE:
-        return lower.cascade, (_too_few(share, source.budget, len(sample.taught)),)
+    if margin is None or share < max(_LEAST_SHARE, _PAYS * cost):
+        return lower.cascade, (_too_few(share, cost, source.budget, len(sample.taught)),)
     source.on_step("measuring the first stage on unseen texts")
     answers, behind = _with_and_behind(source, sample.unseen_rows, int8)
     cascade = measure_cascade(
@@ -71,6 +90,34 @@ def first_logits(tables: Tables, rows: TokenRows) -> NDArray[np.float32]:
     """What a first stage of `tables` answers, float32 [rows, labels]."""
     stage = FirstStage(tables)
     return np.concatenate([stage.run(rows, bucket) for bucket in stage.plan(rows.lengths, 1)])
+
+
+def texts_to_find_a_margin(budget: float, *, at_least: int) -> int:
+    """How many texts find a margin, and measure it, in `budget`, where not one of them changes; `at_least` and more.
+
+    With fewer the one that `least_margin` takes to have changed leaves the unseen ones too small a chance. A budget of
+    nothing is never kept so: the number has no end then, and is told as the largest that is tried.
+    """
+    texts = at_least
+    while texts < _MOST_HELD and not keeps_budget(0.0, 1 / texts, budget=budget, unseen=texts):
+        texts = math.ceil(texts * _STEP)
+    return texts
+
+
+def relative_cost(tables: Tables, rows: TokenRows, source: Fp32, int8: Variant | None) -> float:
+    """What a first stage of `tables` takes of the time that what is behind it takes for the same texts, on one CPU."""
+    trial = replace(Trial(rows, source.directory), first=_TEXTS_TO_TIME)
+    model = source.cpu
+    if int8 is not None:
+        model = ir.load(Path(source.directory, int8.cpu.file))
+        trial = replace(trial, saturates=saturates(int8.target))
+    stage, taken = FirstStage(tables), []
+    for _ in range(_ROUNDS):
+        begin = perf_counter()
+        for bucket in stage.plan(rows.lengths[:_TEXTS_TO_TIME], 1):
+            stage.run(rows, bucket)
+        taken.append(perf_counter() - begin)
+    return float(np.median(taken)) / trial.seconds(model, rounds=_ROUNDS)
 
 
 def calibrated(tables: Tables, rows: TokenRows, answers: Answers) -> Tables:
@@ -161,8 +208,7 @@ def measure_cascade(
 
 
 def _differences(found: NDArray[np.float32], wanted: NDArray[np.float32], decision: Decision) -> NDArray[np.float32]:
-    scores = activate(found, decision.activation) - activate(wanted, decision.activation)
-    return np.asarray(np.abs(scores).ravel(), dtype=np.float32)
+    return np.asarray(np.abs(decision.scores(found) - decision.scores(wanted)).ravel(), dtype=np.float32)
 
 
 def _still_unseen(sample: Sample, int8: Variant | None) -> Sample:
@@ -202,9 +248,17 @@ def _too_many(found: CascadeChanged, budget: float) -> str:
     )
 
 
-def _too_few(share: float, budget: float, taught: int) -> str:
+def _too_few_held(held: int, needed: int, budget: float) -> str:
+    return (
+        f"a first stage was left out: {held:,} texts are too few to find a margin by in a budget of {budget:.2%}, and "
+        f"as many to measure it; about {needed:,} each would do. Bring a larger --sample, or raise --max-disagreement"
+    )
+
+
+def _too_few(share: float, cost: float, budget: float, taught: int) -> str:
+    pays = max(_LEAST_SHARE, _PAYS * cost)
     return (
         f"a first stage, taught on {taught:,} texts, could answer {share:.1%} of others in a budget of {budget:.2%}, "
-        f"less than the {_LEAST_SHARE:.0%} from which it pays: it was left out. More texts in --sample, or a larger "
-        "--max-disagreement, let it answer more"
+        f"at {cost:.1%} of the time of what is behind it; it pays from {pays:.1%} on: it was left out. {HELPING:,} "
+        "texts to teach it by, or a larger --max-disagreement, let it answer more"
     )

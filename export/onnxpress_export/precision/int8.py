@@ -19,7 +19,6 @@ from onnxpress.fidelity import Answers, Decision
 from onnxpress.int8_sums import WEIGHT_LIMITS
 from onnxpress.machine import saturates
 from onnxpress.manifest import Candidate, Drift, Fidelity, Target
-from onnxpress.predictions import activate
 from onnxpress.tasks.comparison import Compared, Measure
 from onnxpress_export.precision.activations import record_activations
 from onnxpress_export.precision.drift import measure_drift
@@ -248,9 +247,9 @@ def measure_fidelity(
 
 def _cascade(recipe: Int8, answers: Answers, logits: NDArray[np.float32], sure: NDArray[np.bool_]) -> Cascade:
     """The record of int8 with fp32 behind it, by the unseen texts' `logits`, of which int8 is `sure` of some."""
-    changed, activation = answers.changed(logits), answers.decision.activation
+    changed, decision = answers.changed(logits), answers.decision
     given = answers.owners.spread(sure)
-    differences = np.abs(activate(logits[given], activation) - activate(answers.logits[given], activation)).ravel()
+    differences = np.abs(decision.scores(logits[given]) - decision.scores(answers.logits[given])).ravel()
     (chosen,) = [candidate for candidate in recipe.candidates if candidate.chosen]
     count, kept = int((changed & sure).sum()), float(sure.mean())
     return Cascade(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,7 @@ import numpy as np
 from msgspec import structs
 from tokenizers import Tokenizer
 
-from onnxpress.encoder import Encoder, TokenRows
+from onnxpress.encoder import Encoder, Text, TokenRows
 from onnxpress.errors import ConfigError
 from onnxpress.examples import Example, read_examples
 from onnxpress.fidelity import Answers, Decision
@@ -23,18 +24,22 @@ from onnxpress.vectors import places_of
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.verify import torch_logits
 
-__all__ = ["SEED", "Sample", "read_sample", "torch_answers", "without_repeats"]
+__all__ = ["HELPING", "SEED", "Sample", "read_sample", "torch_answers", "without_repeats"]
 
 SEED: Final = 20_240_229
 _LEAST: Final = 100
 _LEAST_TO_TEACH: Final = 2_000
-_HELPING: Final = 20_000
+HELPING: Final = 20_000
+"""Texts to teach by that help a first stage to answer more."""
+_LEAST_HELD: Final = 200
 _HELD_BACK: Final = 5
 """One of so many texts finds a first stage's margin, and as many stay unseen."""
 _MOST_TO_SEARCH: Final = 1_000
 _MOST_FOR_TORCH: Final = 1_000
 _MAX_CHARACTERS: Final = 100_000
 _MAX_TOKENS: Final = 512
+
+_Key = tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Sample:
         comparison: How answers to them are compared.
         taught: What a first stage learns from; none without one.
         held: What its margin is found by; none without one.
+        times: How often the file holds each text that it holds more than once.
     """
 
     name: str
@@ -57,6 +63,7 @@ class Sample:
     comparison: Comparison = COMPARISONS["text-classification"]
     taught: Sequence[Example] = ()
     held: Sequence[Example] = ()
+    times: Mapping[Text, int] = field(default_factory=dict)
 
     @cached_property
     def seen_rows(self) -> TokenRows:
@@ -78,25 +85,53 @@ class Sample:
         """The tokens of `held`."""
         return self.encoder.encode([example.text for example in self.held])
 
+    def as_in_the_file(self, *, without_taught: bool) -> list[Text]:
+        """All texts, as often as the file holds them; without those that a first stage was taught on, where it was."""
+        kept = [] if without_taught else (self.taught or self.seen)
+        return [
+            example.text
+            for example in (*kept, *self.held, *self.unseen)
+            for _ in range(self.times.get(example.text, 1))
+        ]
+
     def with_more_seen(self, count: int) -> Sample:
         """The same after the first `count` unseen texts have been seen too."""
         return replace(self, seen=[*self.seen, *self.unseen[:count]], unseen=self.unseen[count:])
 
-    def with_lesson(self) -> Sample:
-        """The same with most texts to teach a first stage, which leaves two fifths: to find its margin, and unseen.
+    def with_lesson(self, more: Sequence[Example] = ()) -> Sample:
+        """The same with texts to teach a first stage, and others to find its margin by.
+
+        Three fifths teach, a fifth is held back for the margin, and a fifth stays unseen. Where there are `more` texts,
+        on which nothing is measured, these teach with the seen ones, and half of the others each is held back and stays
+        unseen. None teaches that is the same to the model as one of the sample.
 
         Raises:
             ConfigError: There are too few texts.
         """
-        total = len(self.seen) + len(self.unseen)
-        if total < _LEAST_TO_TEACH:
+        total, others = len(self.seen) + len(self.unseen), self._others(more)
+        if total + len(others) < _LEAST_TO_TEACH:
             raise ConfigError(
-                f"{self.name}: {total:,} different texts; a first stage is taught on at least {_LEAST_TO_TEACH:,}, and "
-                f"{_HELPING:,} help. They need no labels. Bring more, or leave --first-stage out."
+                f"{self.name}: {total + len(others):,} different texts; a first stage is taught on at least "
+                f"{_LEAST_TO_TEACH:,}, and {HELPING:,} help. They need no labels. Bring more, or leave --first-stage "
+                "out."
             )
-        part = total // _HELD_BACK
-        lesson, held, unseen = self.unseen[: -2 * part], self.unseen[-2 * part : -part], self.unseen[-part:]
-        return replace(self, unseen=unseen, taught=[*self.seen, *lesson], held=held)
+        part = len(self.unseen) // 2 if others else total // _HELD_BACK
+        if part < _LEAST_HELD:
+            raise ConfigError(
+                f"{self.name}: {total:,} different texts; beside --first-stage-sample at least {4 * _LEAST_HELD:,} are "
+                "needed to find a first stage's margin by, and to measure it. Bring more, or leave --first-stage out."
+            )
+        rest = len(self.unseen) - 2 * part
+        taught = [*self.seen, *self.unseen[:rest], *others]
+        return replace(self, taught=taught, held=self.unseen[rest : rest + part], unseen=self.unseen[rest + part :])
+
+    def _others(self, more: Sequence[Example]) -> list[Example]:
+        """The different ones of `more` that the sample does not hold."""
+        if not more:
+            return []
+        own = set(_keys(self.encoder.encode([example.text for example in (*self.seen, *self.unseen)])))
+        found = dict(zip(_keys(self.encoder.encode([example.text for example in more])), more, strict=True))
+        return [example for key, example in found.items() if key not in own]
 
 
 def read_sample(path: Path | None, checkpoint: Checkpoint) -> Sample:
@@ -118,14 +153,16 @@ def read_sample(path: Path | None, checkpoint: Checkpoint) -> Sample:
         max_characters=_MAX_CHARACTERS,
         keeps_places=comparison.needs_places,
     )
-    examples = without_repeats(examples, encoder.encode([example.text for example in examples]))
+    rows = encoder.encode([example.text for example in examples])
+    times = _times(examples, rows)
+    examples = without_repeats(examples, rows)
     if len(examples) < _LEAST:
         raise ConfigError(f"{path}: {len(examples)} different texts; at least {_LEAST} are needed to measure answers.")
     order = np.random.default_rng(SEED).permutation(len(examples))
     cut = min(len(examples) // 2, _MOST_TO_SEARCH)
     seen, unseen = ([examples[index] for index in part] for part in (order[:cut], order[cut:]))
     name = GENERIC_NAME if path is None else path.name
-    return Sample(name, seen, unseen, encoder, comparison)
+    return Sample(name, seen, unseen, encoder, comparison, times=times)
 
 
 def without_repeats(examples: Sequence[Example], rows: TokenRows) -> list[Example]:
@@ -133,10 +170,9 @@ def without_repeats(examples: Sequence[Example], rows: TokenRows) -> list[Exampl
 
     Its label is the one that all labelled ones of them have; where they disagree nobody knows the right one.
     """
-    labels: dict[tuple[tuple[int, ...], ...], set[Any]] = {}
-    first: dict[tuple[tuple[int, ...], ...], Example] = {}
-    for index, example in enumerate(examples):
-        key = tuple(tuple(rows.column(np.intp(index), name)) for name in ("input_ids", "token_type_ids"))
+    labels: dict[_Key, set[Any]] = {}
+    first: dict[_Key, Example] = {}
+    for example, key in zip(examples, _keys(rows), strict=True):
         first.setdefault(key, example)
         if example.label is not None:
             labels.setdefault(key, set()).add(example.label)
@@ -144,6 +180,19 @@ def without_repeats(examples: Sequence[Example], rows: TokenRows) -> list[Exampl
         structs.replace(example, label=next(iter(found)) if len(found := labels.get(key, set())) == 1 else None)
         for key, example in first.items()
     ]
+
+
+def _keys(rows: TokenRows) -> Iterator[_Key]:
+    """What tells one text from another, to the model."""
+    for index in range(len(rows.lengths)):
+        yield tuple(rows.column(np.intp(index), name).tobytes() for name in ("input_ids", "token_type_ids"))
+
+
+def _times(examples: Sequence[Example], rows: TokenRows) -> dict[Text, int]:
+    """How often each text comes that comes more than once, by its first form."""
+    first: dict[_Key, Text] = {}
+    counts = Counter(first.setdefault(key, example.text) for example, key in zip(examples, _keys(rows), strict=True))
+    return {text: count for text, count in counts.items() if count > 1}
 
 
 def torch_answers(checkpoint: Checkpoint, sample: Sample, decision: Decision) -> Answers:

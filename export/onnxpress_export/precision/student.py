@@ -8,6 +8,7 @@ word adds nothing and is counted all the same, so that a text of many unknown wo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
@@ -16,20 +17,33 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from onnxpress.first_stage import Tables, features_of
+from onnxpress.first_stage import Tables, features_of, most_rows
 
-__all__ = ["teach"]
+__all__ = ["Lesson", "teach"]
 
-_WIDTH: Final = 64
 _TOKEN_ROWS: Final = 2**16
-_PAIR_ROWS: Final = 2**16
-_EPOCHS: Final = 12
 _BATCH: Final = 256
 _RATE: Final = 0.02
-_HIDDEN: Final = 0.3
-"""Share of a text's tokens and pairs that are hidden at each step, for new texts hold some that none taught."""
 _SPREAD: Final = 0.1
 _SEED: Final = 20_240_229
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """How a first stage is taught.
+
+    Attributes:
+        width: Columns of the tables, at most 256.
+        pair_rows: Rows of the table of pairs, at least 1.
+        epochs: How often each text is shown.
+        hidden: Share of a text's tokens and pairs that are hidden at each step, for new texts hold some that none
+            taught.
+    """
+
+    width: int = 64
+    pair_rows: int = 2**17
+    epochs: int = 12
+    hidden: float = 0.3
 
 
 def teach(
@@ -38,6 +52,7 @@ def teach(
     *,
     vocabulary: int,
     activation: Literal["softmax", "sigmoid"],
+    lesson: Lesson = Lesson(),
 ) -> Tables:
     """Tables that answer `texts` nearly as the model does. The same for the same input, on the same machine.
 
@@ -46,22 +61,25 @@ def teach(
         logits: The model's, float32 [texts, labels].
         vocabulary: Token ids that there are.
         activation: What makes scores of logits.
+        lesson: How.
     """
     generator = torch.Generator().manual_seed(_SEED)
-    bags = _Bags(texts, tokens=min(vocabulary, _TOKEN_ROWS), pairs=_PAIR_ROWS)
+    tokens = min(vocabulary, _TOKEN_ROWS)
+    room = most_rows(width=lesson.width, labels=logits.shape[1]) - tokens
+    bags = _Bags(texts, tokens=tokens, pairs=max(1, min(lesson.pair_rows, room)))
     wanted = torch.from_numpy(logits)
     targets = wanted.softmax(1) if activation == "softmax" else wanted.sigmoid()
     loss_of = cross_entropy if activation == "softmax" else binary_cross_entropy_with_logits
-    table = nn.Parameter(torch.randn(len(bags.rows), _WIDTH, generator=generator) * _SPREAD)
-    weights = nn.Parameter(torch.randn(_WIDTH, logits.shape[1], generator=generator) / _WIDTH**0.5)
+    table = nn.Parameter(torch.randn(len(bags.rows), lesson.width, generator=generator) * _SPREAD)
+    weights = nn.Parameter(torch.randn(lesson.width, logits.shape[1], generator=generator) / lesson.width**0.5)
     bias = nn.Parameter(torch.zeros(logits.shape[1]))
     optimizer = torch.optim.Adam([table, weights, bias], lr=_RATE)
-    steps = _EPOCHS * -(-len(texts) // _BATCH)
+    steps = lesson.epochs * -(-len(texts) // _BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
-    for _ in range(_EPOCHS):
+    for _ in range(lesson.epochs):
         for batch in torch.split(torch.randperm(len(texts), generator=generator), _BATCH):
             features, starts, counts = bags.some(batch.numpy())
-            shown = (torch.rand(len(features), generator=generator) >= _HIDDEN) / (1 - _HIDDEN)
+            shown = (torch.rand(len(features), generator=generator) >= lesson.hidden) / (1 - lesson.hidden)
             sums = nn.functional.embedding_bag(features, table, starts, mode="sum", per_sample_weights=shown)
             loss = loss_of((sums / counts[:, None]) @ weights + bias, targets[batch])
             optimizer.zero_grad()

@@ -65,6 +65,12 @@ class Trial:
         """What `model` answers, by which others are compared."""
         return Answers(self.logits(model), decision, self.comparison.owners(self.rows).first(len(self._texts)))
 
+    def seconds(self, model: ir.Model, *, rounds: int) -> float:
+        """What running all texts takes on one CPU: the median over rounds, warmed, times the CPUs that share it."""
+        run = self._runner(model)
+        taken = [_seconds(partial(run, self._texts)) for _ in range(rounds + 1)]
+        return float(np.median(taken[1:])) * available_cpus()
+
     def speed(
         self, model: ir.Model, reference: ir.Model, *, rounds: int, again: NDArray[np.bool_] | None = None
     ) -> float:

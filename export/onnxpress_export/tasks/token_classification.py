@@ -62,6 +62,7 @@ TOKEN_CLASSIFICATION: Final = ExportTask(
         {
             "thresholds": "thresholds are for labels of a whole text, and a token has its best label. Leave them out.",
             "first_stage": "a first stage answers labels of a whole text, and this model labels tokens. Leave it out.",
+            "calibrate": "scores of tokens are not calibrated: a sample has labels of whole texts. Leave it out.",
         }
     ),
 )

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 import onnxpress
 from onnxpress.artifact import record_of
 from onnxpress.budget import clopper_pearson_upper
 from onnxpress.cascade_record import FIRST_STAGE_NAME, describe
+from onnxpress.cli.main import app
 from onnxpress.fidelity import Answers, Decision
 from onnxpress.first_stage import FirstStage, read_tables, write_tables
 from onnxpress.manifest import MANIFEST_NAME, read_manifest
 from onnxpress_export import export
+from onnxpress_export.precision import first_stage
 from onnxpress_export.precision.first_stage import least_margin, measure_cascade
 from onnxpress_export.precision.student import teach
 from tests.conftest import WORDS, MakeCheckpoint, edit_json
@@ -38,8 +45,11 @@ def easy_texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(checkpoint: Path, easy_texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model is so small that a first stage would hardly pay: it is taken for free."""
     path = tmp_path_factory.mktemp("first") / "artifact"
-    export(checkpoint, path, sample=easy_texts, max_disagreement=BUDGET, first_stage=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(first_stage, "relative_cost", lambda *_: 0.01)
+        export(checkpoint, path, sample=easy_texts, max_disagreement=BUDGET, first_stage=True)
     return path
 
 
@@ -102,6 +112,31 @@ def test_services_have_it_too(first: Path, texts: list[str]) -> None:
         labels = [service.classify(text).label for text in some]
         assert labels == [prediction.label for prediction in classifier(some)]
         assert classifier.mixed().answered["first"] > 0
+
+
+def test_jobs_tell_which_stage_answered(first: Path, easy_texts: Path, tmp_path: Path) -> None:
+    """On texts of the sample the shares are the certified ones, whatever part of it taught."""
+    rows = [{"text": text} for text in easy_texts.read_text().splitlines()]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = onnxpress.score(first, tmp_path / "in.jsonl", tmp_path / "out.jsonl", columns=["label", "stage", "score"])
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    counts = Counter(row["stage"] for row in written)
+    assert found.answered == {stage: counts[stage] / 2_000 for stage in ("first", "fp32")} and counts["first"] > 0
+    onnxpress.score(first, tmp_path / "in.jsonl", tmp_path / "exact.jsonl", columns=["stage"], precision="fp32")
+    assert {json.loads(line)["stage"] for line in (tmp_path / "exact.jsonl").read_text().splitlines()} == {"fp32"}
+
+
+def test_jobs_warn_of_texts_that_are_others(first: Path, easy_texts: Path, tmp_path: Path) -> None:
+    copy, lines = shutil.copytree(first, tmp_path / "artifact"), easy_texts.read_text().splitlines()
+    (tmp_path / "in.txt").write_text("\n".join(lines[:600]))
+    shares = {"first": 0.001, "fp32": 0.999}
+    edit_json(copy / MANIFEST_NAME, lambda manifest: manifest["cascade"].update(answered=shares))  # type: ignore[attr-defined]
+    found = onnxpress.score(copy, tmp_path / "in.txt", tmp_path / "out.jsonl")
+    assert len(found.warnings) == 2 and found.warnings[0].startswith("the stage first answered")
+    command = ["score", str(copy), str(tmp_path / "in.txt"), str(tmp_path / "out.csv")]
+    assert "warning: the stage first answered" in CliRunner().invoke(app, command).stderr
+    exact = onnxpress.score(copy, tmp_path / "in.txt", tmp_path / "exact.jsonl", precision="fp32")
+    assert exact.warnings == () and exact.answered == {"fp32": 1.0}
 
 
 def test_it_stands_before_int8(first: Path, int8_artifact: Path, texts: list[str], tmp_path: Path) -> None:
@@ -168,6 +203,26 @@ def test_what_is_not_there_cannot_be_asked_for(artifact: Path) -> None:
         onnxpress.load(artifact, first_stage="yes")  # type: ignore[arg-type]
 
 
+def test_what_it_costs_is_a_share_of_the_models_time(first: Path, texts: list[str]) -> None:
+    tables = read_tables((first / FIRST_STAGE_NAME).read_bytes(), labels=2)
+    source: Any = SimpleNamespace(directory=first, cpu=ir.load(first / "model_cpu.onnx"))
+    with onnxpress.load(first, first_stage=False) as classifier:
+        rows = classifier.encode(texts)
+    assert 0 < first_stage.relative_cost(tables, rows, source, None) < 10
+
+
+def test_one_that_costs_more_than_it_saves_is_left_out_with_the_figures(
+    checkpoint: Path, easy_texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_stage, "relative_cost", lambda *_: 0.6)
+    manifest = export(
+        checkpoint, tmp_path / "out", sample=easy_texts, max_disagreement=BUDGET, first_stage=True
+    ).manifest
+    assert manifest.cascade is None and FIRST_STAGE_NAME not in manifest.files
+    (note,) = manifest.provenance.notes
+    assert "at 60.0% of the time of what is behind it; it pays from 120.0% on: it was left out. 20,000 texts" in note
+
+
 def test_a_small_sample_or_none_is_refused_before_anything_is_made(checkpoint: Path, tmp_path: Path) -> None:
     few = tmp_path / "few.txt"
     few.write_text("\n".join(f"{one} {other}" for one in WORDS[:15] for other in WORDS[:15]))
@@ -213,6 +268,19 @@ def close_calls(texts: int) -> tuple[Answers, NDArray[np.float32]]:
     first = np.stack([margins, np.zeros(texts)], axis=1).astype(np.float32)
     exact = np.stack([np.where(wrong, -1.0, 1.0), np.zeros(texts)], axis=1).astype(np.float32)
     return Answers(exact, DECISION), first
+
+
+@pytest.mark.parametrize("budget", [0.05, 0.005, 0.001])
+def test_too_few_texts_cannot_keep_a_budget_whatever_they_say(budget: float) -> None:
+    needed = first_stage.texts_to_find_a_margin(budget, at_least=10)
+    assert 1 / budget < needed < 4 / budget
+    answers, _first = close_calls(needed)
+    exact = answers.logits
+    assert least_margin(answers, exact, exact, budget=budget, unseen=needed) is not None
+    few = round(needed * 0.4)
+    same = Answers(exact[:few], DECISION)
+    assert least_margin(same, exact[:few], exact[:few], budget=budget, unseen=few) is None
+    assert first_stage.texts_to_find_a_margin(budget, at_least=2 * needed) <= 2 * needed * 1.5
 
 
 def test_the_margin_keeps_the_budget_of_all_stages_together() -> None:

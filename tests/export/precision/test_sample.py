@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from onnxpress.errors import ConfigError
 from onnxpress.examples import Example
 from onnxpress_export.checkpoint import Checkpoint, load_checkpoint
 from onnxpress_export.precision.sample import Sample, read_sample, without_repeats
@@ -81,3 +82,26 @@ def test_labels_of_every_kind_of_model_are_taken(
     found = read_sample(written(tmp_path / "s.jsonl", rows), loaded(make_checkpoint(labels, **settings)))
     kinds = {type(example.label) for example in (*found.seen, *found.unseen)}
     assert kinds == {tuple, type(None)}
+
+
+def test_more_texts_teach_and_the_others_are_measured_on(model: Checkpoint, tmp_path: Path) -> None:
+    texts = numbered(3_000)
+    small = read_sample(written(tmp_path / "small.jsonl", [(text, None) for text in texts[:1_001]]), model)
+    more = [Example(text) for text in (*texts[900:], *texts[2_000:])]
+    found = small.with_lesson(more)
+    measured = {example.text for example in (*found.held, *found.unseen)}
+    assert len(found.held) == len(found.unseen) == 250 and len(measured) == 500
+    taught = [example.text for example in found.taught]
+    assert len(taught) == len(set(taught)) == 501 + 1_999 and not measured & set(taught)
+    assert set(texts[1_001:]) < set(taught) and {example.text for example in small.seen} < set(taught)
+    with pytest.raises(ConfigError, match=r"1,999 different texts; a first stage is taught on at least 2,000"):
+        small.with_lesson([Example(text) for text in texts[:1_999]])
+    tiny = read_sample(written(tmp_path / "tiny.jsonl", [(text, None) for text in texts[:790]]), model)
+    with pytest.raises(ConfigError, match=r"790 different texts; beside --first-stage-sample at least 800"):
+        tiny.with_lesson(more)
+
+
+def test_texts_come_as_often_as_the_file_holds_them(model: Checkpoint, tmp_path: Path) -> None:
+    rows = [(text, None) for text in numbered(120)] + [("a a a a", None)] * 3 + [("A  a a A", None)]
+    found = read_sample(written(tmp_path / "s.jsonl", rows), model)
+    assert sorted(map(str, found.as_in_the_file(without_taught=False))) == sorted([*numbered(120), *["a a a a"] * 4])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from onnxpress import __version__
 from onnxpress.errors import DeadlineExceededError, TooManyTokensError
-from onnxpress.manifest import Activation, Manifest
+from onnxpress.manifest import Manifest
 from onnxpress.predictions import activate, top_labels
 from onnxpress.serving.asynchronous import AsyncClassifier
 from onnxpress.serving.http.arrival import Deadline
@@ -52,11 +52,11 @@ async def predict(model: Model, request: PredictRequest, limits: Limits, deadlin
     texts, alone = texts_of(request.inputs)
     logits = await _logits(model, texts, request, limits, deadline)
     parameters = request.parameters or Parameters()
-    activation = _activation(model, parameters, raw=request.raw_scores)
+    scores = _scores(model, logits, parameters, raw=request.raw_scores)
     count = parameters.top_k or len(model.manifest.labels)
     ranked = [
         [{"score": best.score, "label": best.label} for best in row]
-        for row in top_labels(activate(logits, activation), model.manifest.labels, count)
+        for row in top_labels(scores, model.manifest.labels, count)
     ]
     return ranked[0] if alone and request.parameters is UNSET else ranked
 
@@ -103,7 +103,8 @@ async def rerank(model: Model, request: RerankRequest, limits: Limits, deadline:
         words = f"{model.name} is not a re-ranker model: it has {labels} labels, not one. Ask /predict."
         raise Refusal(424, "Backend", words)
     logits = await _logits(model, [(request.query, text) for text in request.texts], request, limits, deadline)
-    scores = activate(logits, "identity" if request.raw_scores else "sigmoid")[:, 0]
+    divided = logits / np.float32(model.manifest.temperature)
+    scores = (logits if request.raw_scores else activate(divided, "sigmoid"))[:, 0]
     ranks = [
         {"index": index, "text": request.texts[index], "score": float(scores[index])}
         for index in np.argsort(-scores, kind="stable").tolist()
@@ -166,10 +167,11 @@ def _labelling(model: Model) -> AsyncClassifier:
     return model.service
 
 
-def _activation(model: Model, parameters: Parameters, *, raw: bool) -> Activation:
+def _scores(model: Model, logits: NDArray[np.float32], parameters: Parameters, *, raw: bool) -> NDArray[np.float32]:
+    """What is asked for of `logits`; a function that the request names is applied to these as they are."""
     if parameters.function_to_apply is None:
-        return "identity" if raw else model.manifest.activation
-    return "identity" if parameters.function_to_apply == "none" else parameters.function_to_apply
+        return logits if raw else model.classifier.decision.scores(logits)
+    return logits if parameters.function_to_apply == "none" else activate(logits, parameters.function_to_apply)
 
 
 async def _logits(

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from onnxpress.errors import DeadlineExceededError
 from onnxpress.serving.http.answers import describe_model, predict, rerank, zero_shot
 from onnxpress.serving.http.arrival import Deadline, read_body, require_token, unless_gone
 from onnxpress.serving.http.explaining import Explainer
@@ -135,7 +136,10 @@ class _Routes:
             deadline = Deadline(request, self._limits)
             model = self._model(request)
             content = parse(await read_body(request, self._limits))
-            return _json(await unless_gone(request, ask(model, content, deadline)))
+            try:
+                return _json(await unless_gone(request, ask(model, content, deadline)))
+            except DeadlineExceededError:  # within what was left of it
+                raise DeadlineExceededError(deadline.seconds) from None
 
         return answer
 
@@ -194,10 +198,10 @@ class _Routes:
         return [*(own if found is None else found.metrics), workers_told(1 if found is None else found.workers)]
 
     async def _openapi(self, request: Request) -> Response:
-        return _json(openapi(self._limits, secured=self._token is not None))
+        return _json(openapi(self._limits, list(self._models), secured=self._token is not None))
 
     async def _docs(self, request: Request) -> Response:
-        return HTMLResponse(page(openapi(self._limits, secured=self._token is not None)))
+        return HTMLResponse(page(openapi(self._limits, list(self._models), secured=self._token is not None)))
 
 
 def _guarded(answer: _Answer) -> _Answer:

@@ -19,6 +19,7 @@ __all__ = ["TIMEOUT_HEADER", "Deadline", "read_body", "require_token", "unless_g
 
 TIMEOUT_HEADER: Final = "X-Request-Timeout"
 
+_LEAST_SECONDS: Final = 0.001
 _MOST_DISCARDED: Final = 64 * 2**20  # bytes; read, so that a client that still sends gets to see the refusal
 
 _Result = TypeVar("_Result")
@@ -28,7 +29,7 @@ class Deadline:
     """How long an answer is of use, from now: the limit's seconds, or fewer where the request's header says so."""
 
     def __init__(self, request: Request, limits: Limits) -> None:
-        """Raises Refusal where the header is no number above 0."""
+        """Raises Refusal where the header is no number of seconds within which an answer could come."""
         self._came = monotonic()
         self.seconds = limits.timeout
         if (asked := request.headers.get(TIMEOUT_HEADER)) is not None:
@@ -47,8 +48,9 @@ def _seconds(asked: str) -> float:
         found = float(asked)
     except ValueError:
         found = math.nan
-    if not 0 < found < math.inf:
-        raise Refusal(400, "Validation", f"{TIMEOUT_HEADER} must be seconds above 0, got {asked[:40]!r}.")
+    if not _LEAST_SECONDS <= found < math.inf:
+        words = f"{TIMEOUT_HEADER} must be a number of seconds, at least {_LEAST_SECONDS:g}, got {asked[:40]!r}."
+        raise Refusal(400, "Validation", words)
     return found
 
 

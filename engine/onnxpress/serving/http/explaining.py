@@ -44,11 +44,18 @@ class Explainer:
             raise Refusal(429, "Overloaded", "another text is being explained. Try again later.", BUSY)
         work = asyncio.to_thread(classifier.explain, texts[0], label=request.label, method=self._method)
         self._running = asyncio.ensure_future(work)
+        self._running.add_done_callback(_seen)
         try:
             async with asyncio.timeout(deadline.remaining()):
                 return _content(await asyncio.shield(self._running))
         except TimeoutError:
             raise DeadlineExceededError(deadline.seconds) from None
+
+
+def _seen(done: asyncio.Future[Explanation]) -> None:
+    """Take note of an error that nobody waits for any more."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _content(found: Explanation) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any, Final
 
@@ -107,8 +108,8 @@ _ASKING: Final = {
 }
 _PLAIN: Final = {
     "/": ("A page to try it", "text/html"),
-    "/health": ("Whether the server lives", "text/plain"),
-    "/ready": ("Whether more requests are welcome", "text/plain"),
+    "/health": ("Whether the server lives", ""),
+    "/ready": ("Whether more requests are welcome", ""),
     "/metrics": ("Counters and histograms for Prometheus", "text/plain"),
     "/openapi.json": ("This document", "application/json"),
     "/docs": ("This document as a page", "text/html"),
@@ -117,8 +118,8 @@ _ASKING_ERRORS: Final = (400, 401, 404, 408, 413, 415, 422, 424, 429, 503, 504)
 _PLAIN_ERRORS: Final = {"/ready": (503,), "/metrics": (501,)}
 
 
-def openapi(limits: Limits, *, secured: bool) -> dict[str, Any]:
-    """The document. `secured` says whether a token is needed."""
+def openapi(limits: Limits, models: Sequence[str], *, secured: bool) -> dict[str, Any]:
+    """The document of a server of `models`, by their names. `secured` says whether a token is needed."""
     _, schemas = msgspec.json.schema_components(
         (PredictRequest, RerankRequest, ZeroShotRequest, TagRequest, ExplainRequest), ref_template=_REFS
     )
@@ -137,7 +138,9 @@ def openapi(limits: Limits, *, secured: bool) -> dict[str, Any]:
         paths[f"{prefix}/info"] = {"get": _operation("The model, and what the server takes on", "Info")}
         if prefix:
             for path in [path for path in paths if path.startswith(prefix)]:
-                paths[path]["parameters"] = [_parameter("model", "path", {"type": "string"}, required=True)]
+                paths[path]["parameters"] = [
+                    {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "enum": [*models]}}
+                ]
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -145,7 +148,7 @@ def openapi(limits: Limits, *, secured: bool) -> dict[str, Any]:
             "version": __version__,
             "description": (
                 f"A request has at most {limits.max_texts:,} texts and {limits.max_body:,} bytes, and "
-                f"{limits.timeout:g} s for its answer."
+                f"{limits.timeout:g} s for its answer, or what its header {TIMEOUT_HEADER} says, in seconds, if less."
             ),
         },
         "paths": paths,
@@ -182,7 +185,9 @@ def page(document: dict[str, Any]) -> str:
 
 
 def _plain_responses(path: str, kind: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"200": {"description": "As said", "content": {kind: {}}}}
+    found: dict[str, Any] = {
+        "200": {"description": "As said", "content": {kind: {}}} if kind else {"description": "Yes"}
+    }
     for status in _PLAIN_ERRORS.get(path, ()):
         found[str(status)] = {"description": _ERRORS[status], "content": _content("Error")}
     return found
@@ -202,8 +207,6 @@ def _operation(words: str, answer: str, request: str | None = None) -> dict[str,
         found["responses"][str(status)] = {"description": told, "content": _content("Error")}
     if request:
         found["requestBody"] = {"required": True, "content": _content(request)}
-        header = _parameter(TIMEOUT_HEADER, "header", {"type": "number", "exclusiveMinimum": 0}, required=False)
-        found["parameters"] = [header | {"description": "Seconds within which an answer is of use"}]
     return found
 
 
@@ -211,7 +214,3 @@ def _content(schemas: str) -> dict[str, Any]:
     """Of one of these, whose names have spaces between."""
     forms = [{"$ref": _REFS.format(name=name)} for name in schemas.split()]
     return {"application/json": {"schema": forms[0] if len(forms) == 1 else {"anyOf": forms}}}
-
-
-def _parameter(name: str, place: str, schema: dict[str, Any], *, required: bool) -> dict[str, Any]:
-    return {"name": name, "in": place, "required": required, "schema": schema}
