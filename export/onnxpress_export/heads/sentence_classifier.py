@@ -1,68 +1,27 @@
-"""Body, pooling, normalization and head of a sentence-transformers model as one torch module that gives logits."""
+"""A sentence-transformers model, loaded: body, pooling, normalization and head as one `SentenceClassifier`."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
 from tokenizers import Tokenizer, normalizers
 from transformers import AutoModel, AutoModelForTextEncoding, PreTrainedModel
-from transformers.modeling_outputs import SequenceClassifierOutput
 
 from onnxpress.errors import CheckpointError
+from onnxpress_export.heads.joined_model import SentenceClassifier
 from onnxpress_export.heads.sentence_files import SentenceFiles
 from onnxpress_export.heads.sentence_modules import Normalize, Pooling, make_module
 from onnxpress_export.heads.trained_head import TrainedHead, read_head
 from onnxpress_export.loading_errors import one_line
 from onnxpress_export.tokenizer import OwnTokenizer
 
-__all__ = ["SentenceClassifier", "SentenceHead", "adjusted_tokenizer", "load_sentence_classifier", "read_sentence_head"]
+__all__ = ["SentenceHead", "adjusted_tokenizer", "load_sentence_classifier", "read_sentence_head"]
 
 
 _ENCODERS_ALONE: Final = frozenset(("t5", "mt5", "umt5"))  # their decoder makes no embeddings
-
-
-class SentenceClassifier(PreTrainedModel):  # type: ignore[misc]  # transformers is not followed
-    """A body, and the modules that make logits of its tokens.
-
-    Its configuration, embeddings and attention are the body's.
-    """
-
-    base_model_prefix = "body"
-
-    def __init__(self, body: PreTrainedModel, pooling: torch.nn.Module, steps: Sequence[torch.nn.Module]) -> None:
-        torch.nn.Module.__init__(self)  # transformers' own would look for settings that the body has read
-        self.config = body.config
-        self.name_or_path = body.name_or_path
-        self.body = body
-        self.pooling = pooling
-        self.steps = torch.nn.ModuleList(steps)
-        self._takes_types = "token_type_ids" in inspect.signature(body.forward).parameters
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        token_type_ids: torch.Tensor | None = None,
-    ) -> SequenceClassifierOutput:
-        """Logits, [batch, labels], of int64 [batch, sequence]."""
-        types = {"token_type_ids": token_type_ids} if self._takes_types and token_type_ids is not None else {}
-        rows = self.pooling(self.body(input_ids=input_ids, attention_mask=attention_mask, **types)[0], attention_mask)
-        for step in self.steps:
-            rows = step(rows)
-        return SequenceClassifierOutput(logits=rows)
-
-    def get_input_embeddings(self) -> torch.nn.Module:
-        """The body's."""
-        found: torch.nn.Module = self.body.get_input_embeddings()
-        return found
-
-    def set_attn_implementation(self, *arguments: Any, **settings: Any) -> None:
-        """Of the body."""
-        self.body.set_attn_implementation(*arguments, **settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
