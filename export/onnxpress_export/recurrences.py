@@ -14,6 +14,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from onnxpress_export.attention._forward import replaced_forward
+from onnxpress_export.model_code import code_of
 
 __all__ = ["traceable_recurrences"]
 
@@ -27,11 +28,10 @@ def traceable_recurrences(model: PreTrainedModel) -> Iterator[None]:
     transformers writes them as loops in Python, which a trace unrolls for one length. Here a step is a function of the
     state and of one token, that ONNX's Scan applies to all tokens in order: the same sums as of the one-token form.
     """
-    code = sys.modules[type(model).__module__]
     with ExitStack() as stack:
-        for name, function in _INSTEAD.items():
-            if hasattr(code, name):
-                stack.enter_context(patch.object(code, name, function))
+        for code in code_of(model):
+            for name in vars(code).keys() & _INSTEAD.keys():
+                stack.enter_context(patch.object(code, name, _INSTEAD[name]))
         for module in model.modules():
             if type(module).__name__ == _LIGHTNING:
                 stack.enter_context(replaced_forward(module, _lightning_attention))
