@@ -18,6 +18,7 @@ from onnxpress_export.conv1d import conv1d_as_matmul
 from onnxpress_export.eos_pooling import traceable_eos_pooling
 from onnxpress_export.experts import dense_experts
 from onnxpress_export.model_inputs import example_inputs
+from onnxpress_export.recurrences import traceable_recurrences
 from onnxpress_export.rotations import real_rotations
 from onnxpress_export.settled import settled
 
@@ -62,6 +63,7 @@ def _trace(model: PreTrainedModel, input_names: Sequence[str]) -> ir.Model:
         conv1d_as_matmul(),
         dense_experts(model),
         real_rotations(model),
+        traceable_recurrences(model),
     ):
         program = torch.onnx.export(
             _Logits(model, input_names).eval(),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
 import torch
 from transformers import PreTrainedModel
+
+from onnxpress_export.model_code import code_of
 
 __all__ = ["real_rotations"]
 
@@ -25,7 +26,9 @@ def real_rotations(model: PreTrainedModel) -> Iterator[None]:
     with ExitStack() as stack:
         if model.config.get_text_config().model_type in _COMPLEX:
             stack.enter_context(patch.object(torch, "polar", _polar))
-            stack.enter_context(patch.object(sys.modules[type(model).__module__], _TURN, _turn))
+            for code in code_of(model):
+                if hasattr(code, _TURN):
+                    stack.enter_context(patch.object(code, _TURN, _turn))
         yield
 
 

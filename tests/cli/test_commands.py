@@ -72,7 +72,7 @@ def test_predict_of_nothing_is_nothing(artifact: Path) -> None:
         (("predict", "{artifact}", "x", "--precision", "int8"), b"", "holds no int8 variant (it has fp32)"),
         (("predict", "{artifact}"), b"\xff\n", "line 1 of standard input is not UTF-8"),
         (("predict", "{artifact}"), b"x" * 100_001, "line 1 of standard input has 100,001 characters; the limit is"),
-        (("predict", "{artifact}", "x", "--logits", "--top-k", "2"), b"", "--top-k, --accepted and --logits ask for"),
+        (("predict", "{artifact}", "x", "--logits", "--top-k", "2"), b"", "--top-k and --logits ask for"),
         (("inspect", "nowhere"), b"", "nowhere: no such directory"),
         (("export", "./nowhere", "out"), b"", "no such directory"),
         (("export", "{checkpoint}", "{artifact}"), b"", "exists already. Choose another path, or pass --force"),

@@ -10,6 +10,7 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification
 
 from onnxpress_export.capture import fusable_attentions
+from onnxpress_export.recurrences import traceable_recurrences
 from onnxpress_export.rotations import real_rotations
 from tests.export.zoo import tiny_classifier
 
@@ -44,3 +45,19 @@ def test_rotations_by_complex_numbers_and_by_pairs_are_the_same() -> None:
         again = model(input_ids=ids).logits
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
     assert torch.equal(again, wanted)  # and the model is as it was
+
+
+@pytest.mark.skipif(transformers.__version__ < "5", reason="transformers 4 writes them otherwise")
+@pytest.mark.parametrize("model_type", ["minimax", "jamba", "qwen3_next", "qwen3_5_text"])
+def test_a_recurrence_and_its_scan_are_the_same(model_type: str) -> None:
+    model = tiny_classifier(model_type, VOCABULARY)
+    ids = torch.arange(5, 45).reshape(2, 20)
+    mask = torch.ones_like(ids)
+    mask[1, 15:] = 0
+    with torch.no_grad():
+        wanted = model(input_ids=ids, attention_mask=mask).logits
+        with traceable_recurrences(model):
+            found = model(input_ids=ids, attention_mask=mask).logits
+        again = model(input_ids=ids, attention_mask=mask).logits
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+    assert torch.equal(again, wanted)

@@ -131,7 +131,7 @@ def _settings(default: Any, vocabulary: int) -> dict[str, Any]:
     for name, nested in default.to_dict().items():
         if name.endswith("_config") and isinstance(nested, dict):
             settings[name] = _settings(getattr(default, name), vocabulary)
-    if isinstance(types := default.to_dict().get("layer_types"), list) and types:
+    if "layer_types" in held and (types := getattr(default, "layer_types", None)):
         kinds = list(dict.fromkeys(types))
         settings["layer_types"] = [kinds[index % len(kinds)] for index in range(_LAYERS)]
     if isinstance(getattr(default, "mlp_layer_types", None), list):

@@ -77,6 +77,8 @@ class Beside:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = pipe(text, aggregation_strategy=aggregation, **parameters)
+        if isinstance(text, list):
+            (found,) = found
         source = " ".join(text) if isinstance(text, list) else text
         name = "entity" if aggregation == "none" else "entity_group"
         return [Entity(e[name], float(e["score"]), e["start"], e["end"], source[e["start"] : e["end"]]) for e in found]

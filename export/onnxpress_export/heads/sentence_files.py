@@ -11,7 +11,6 @@ from typing import Any, Final
 from onnxpress.errors import CheckpointError
 from onnxpress_export.checkpoint_files import find_file
 from onnxpress_export.loading_errors import one_line
-from onnxpress_export.tasks import TASKS
 
 __all__ = ["ModuleFiles", "SentenceFiles", "read_sentence_files", "stored_activation"]
 
@@ -126,6 +125,7 @@ def stored_activation(source: str, options: Mapping[str, Any]) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
+_CLASSIFIERS: Final = ("ForSequenceClassification", "ForTokenClassification")
 _WAY_OUT: Final = "Fine-tune a model for sequence classification, or use SetFit on a body with pooling."
 
 
@@ -158,8 +158,7 @@ def _output(module: ModuleFiles) -> str:
 
 def _is_classifier(source: str, body: str, options: Mapping[str, Any]) -> bool:
     config = _object(source, f"{body}/config.json" if body else "config.json", options)
-    names = [str(name) for name in config.get("architectures") or ()]
-    return any(name.endswith(task.ending) for name in names for task in TASKS)
+    return any(str(name).endswith(_CLASSIFIERS) for name in config.get("architectures") or ())
 
 
 def _require_no_prompt(source: str, options: Mapping[str, Any]) -> None:

@@ -28,8 +28,11 @@ def _head_shape(rows: int, tokens: int, labels: int) -> tuple[int, ...]:
 
 
 def _vectors(logits: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Of the tokens that are no padding: what a model says of padding is nobody's answer."""
-    return np.asarray(logits[mask.astype(np.bool_)])
+    """Of the tokens that are no padding: what a model says of padding is nobody's answer.
+
+    Logits of another shape are not of these tokens: they stay as they are, and equal none.
+    """
+    return logits[mask.astype(np.bool_)] if logits.shape[:-1] == mask.shape else logits
 
 
 def _meaning(source: str, config: Any, labels: int, problem_type: str | None, activation: str | None) -> Meaning:

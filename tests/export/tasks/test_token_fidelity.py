@@ -14,10 +14,12 @@ from onnxpress.errors import ConfigError
 from onnxpress.manifest import Manifest
 from onnxpress.vectors import bounds_of
 from onnxpress_export import export
+from onnxpress_export.precision import search
 from tests.cli.test_commands import refusal, run
 from tests.conftest import WORDS
 
-BUDGET = 0.1
+BUDGET = 0.02
+TIMES = {"MatMul": 40, "Gemm": 40, "MatMulIntegerToFloat": 10}
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +40,19 @@ def sample(short_texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def int8_tokens(token_checkpoint: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("int8") / "artifact"
-    export(
-        token_checkpoint,
-        path,
-        precisions=("fp32", "int8", "fp16"),
-        sample=sample,
-        max_disagreement=BUDGET,
-        int8_for="vnni",
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        # so small a model takes longer in int8: what a large one takes is not the question here
+        patch.setattr(
+            search, "node_times", lambda model, _: {node.name: TIMES.get(node.op_type, 0) for node in model.graph}
+        )
+        export(
+            token_checkpoint,
+            path,
+            precisions=("fp32", "int8", "fp16"),
+            sample=sample,
+            max_disagreement=BUDGET,
+            int8_for="vnni",
+        )
     return path
 
 
@@ -82,7 +89,7 @@ def test_what_fp32_answers_again_is_what_was_recorded(
 ) -> None:
     cascade = manifest.cascade
     assert cascade is not None and cascade.thresholds["int8"] > 0 and 0 < cascade.answered["fp32"] < 1
-    assert cascade.changed.changed <= BUDGET * cascade.changed.texts
+    assert cascade.changed.changed <= BUDGET * cascade.changed.texts < cascade.changed.alone
     with (
         onnxpress.load(int8_tokens, task="token-classification", precision="fp32") as fp32,
         onnxpress.load(int8_tokens, task="token-classification", precision="int8") as both,
