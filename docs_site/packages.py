@@ -62,8 +62,8 @@ def packages_of(root: Path = ROOT) -> list[Package]:
 def draw_packages(packages: Sequence[Package]) -> str:
     """An SVG: the installed packages beside each other, in each of them what imports above what is imported.
 
-    Arrows are for imports within an installed package. Of two that import each other, the lower one is that which more
-    packages import than it imports itself; the arrow that goes up is dashed.
+    Arrows are for imports within an installed package. Of those that import each other, by way of others too, the
+    lower one is that which more packages import than it imports itself; arrows that go up are dashed.
     """
     down = {package.name: _lower(package, packages) for package in packages}
     layers = {name: _layer(name, down) for name in down}
@@ -131,8 +131,18 @@ def _lower(package: Package, packages: Sequence[Package]) -> set[str]:
     return {
         target
         for target in _within(package)
-        if not (package.name in by_name[target].imports and weight(package) > weight(by_name[target]))
+        if not (package.name in _reached(target, by_name) and weight(package) > weight(by_name[target]))
     }
+
+
+def _reached(name: str, by_name: dict[str, Package]) -> set[str]:
+    """What it imports of its own root, by way of others too."""
+    found, left = set[str](), [name]
+    while left:
+        new = _within(by_name[left.pop()]) - found
+        found |= new
+        left += new
+    return found
 
 
 def _layer(name: str, down: dict[str, set[str]]) -> int:

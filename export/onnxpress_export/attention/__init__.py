@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from onnxpress_export.attention import bloom, deberta_v2, interface, longformer, mpnet, mvp, openai_gpt, sdpa
 from onnxpress_export.attention.interface import AttentionArgumentError
 from onnxpress_export.attention.operator import MULTI_HEAD_ATTENTION, counted
-from onnxpress_export.heads.joined_model import SentenceClassifier
+from onnxpress_export.joined_model import SentenceClassifier
 
 __all__ = ["MULTI_HEAD_ATTENTION", "AttentionArgumentError", "captured_attention", "promised_attentions"]
 

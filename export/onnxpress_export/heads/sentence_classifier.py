@@ -11,10 +11,10 @@ from tokenizers import Tokenizer, normalizers
 from transformers import AutoModel, AutoModelForTextEncoding, PreTrainedModel
 
 from onnxpress.errors import CheckpointError
-from onnxpress_export.heads.joined_model import SentenceClassifier
 from onnxpress_export.heads.sentence_files import SentenceFiles
 from onnxpress_export.heads.sentence_modules import Normalize, Pooling, make_module
 from onnxpress_export.heads.trained_head import TrainedHead, read_head
+from onnxpress_export.joined_model import SentenceClassifier
 from onnxpress_export.loading_errors import one_line
 from onnxpress_export.tokenizer import OwnTokenizer
 
