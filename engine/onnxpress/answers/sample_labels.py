@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import structs
 
+from onnxpress.artifacts.manifest import Activation
 from onnxpress.errors import ConfigError
-from onnxpress.manifest import Activation
 
 if TYPE_CHECKING:
-    from onnxpress.examples import Example
+    from onnxpress.samples.examples import Example
 
 __all__ = ["with_right_labels"]
 
