@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 import onnxpress
-from onnxpress.answered import joined_logits
-from onnxpress.examples import read_examples
-from onnxpress.fidelity import Answers
-from onnxpress.first_stage import FirstStage, Tables, write_tables
+from onnxpress.answers.answered import joined_logits
+from onnxpress.answers.fidelity import Answers
+from onnxpress.running.first_stage import FirstStage, Tables, write_tables
+from onnxpress.samples.examples import read_examples
 from onnxpress_export.precision.student import Lesson, teach
 
 BUDGETS: Final = (0.001, 0.002, 0.005)

@@ -21,8 +21,8 @@ import numpy as np
 from scipy.stats import spearmanr
 
 import onnxpress
-from onnxpress.examples import read_texts
-from onnxpress.manifest import read_manifest
+from onnxpress.artifacts.manifest import read_manifest
+from onnxpress.samples.examples import read_texts
 from onnxpress_bench.statistics import median, paired_ratio
 
 TEXTS: Final = (

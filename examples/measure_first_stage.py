@@ -17,11 +17,11 @@ from pathlib import Path
 from time import perf_counter
 
 import onnxpress
-from onnxpress.budget import clopper_pearson_upper
-from onnxpress.examples import read_examples
-from onnxpress.fidelity import Answers
-from onnxpress.manifest import read_manifest
-from onnxpress.texts import Text
+from onnxpress.answers.budget import clopper_pearson_upper
+from onnxpress.answers.fidelity import Answers
+from onnxpress.artifacts.manifest import read_manifest
+from onnxpress.inputs.texts import Text
+from onnxpress.samples.examples import read_examples
 from onnxpress_bench.statistics import Ratio, median, paired_ratio
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from onnxpress.session import Session
+from onnxpress.sessions.session import Session
 from onnxpress_bench.statistics import median, paired_ratio
 from onnxpress_export.capture import capture, trace
 from onnxpress_export.checkpoint import load_checkpoint

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 import onnxpress
-from onnxpress import manifest as schema
-from onnxpress.first_stage import FORMAT
-from onnxpress.manifest import Manifest
+from onnxpress.artifacts import manifest as schema
+from onnxpress.artifacts.manifest import Manifest
+from onnxpress.running.first_stage import FORMAT
 
 PAGE = (Path(__file__).parents[1] / "docs/artifact.md").read_text(encoding="utf-8")
 

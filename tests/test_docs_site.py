@@ -16,7 +16,7 @@ import typer
 import yaml
 from docs_site.command_page import command_page
 from docs_site.examples_page import examples_page
-from docs_site.packages import draw_packages, packages_of
+from docs_site.packages import Package, draw_packages, packages_of
 
 from onnxpress.cli.main import app
 
@@ -82,6 +82,12 @@ def test_the_drawing_shows_every_package_apart() -> None:
     root = ET.fromstring(draw_packages(packages))
     boxes = [box for box in root.iter("{http://www.w3.org/2000/svg}rect") if box.attrib["class"] == "box"]
     assert len({(box.attrib["x"], box.attrib["y"]) for box in boxes}) == len(packages)
+
+
+def test_a_circle_of_imports_is_drawn_too() -> None:
+    circle = [Package(name, frozenset({after})) for name, after in (("a.x", "a.y"), ("a.y", "a.z"), ("a.z", "a.x"))]
+    drawn = draw_packages([Package("a", frozenset({"a.x", "b"})), *circle])
+    assert drawn.count('class="arrow') == 4 and drawn.count('class="arrow up"') >= 1
 
 
 def test_dependencies_point_one_way() -> None:

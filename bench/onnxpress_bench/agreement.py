@@ -8,7 +8,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.fidelity import Answers, Decision
+from onnxpress.answers.fidelity import Answers, Decision
 
 __all__ = ["Compared", "align", "changed_answers", "compared_by", "fits"]
 

@@ -61,7 +61,7 @@ def run(
     require(("onnxruntime",), extra="cpu")
     if against:
         require(("torch", "transformers"), extra="bench")
-    from onnxpress.artifact import open_artifact
+    from onnxpress.artifacts.artifact import open_artifact
     from onnxpress_bench.peers import PEERS
     from onnxpress_bench.result import encode_result
     from onnxpress_bench.runner import run_benchmark
@@ -166,8 +166,8 @@ def _measure_now(
     precision: str,
 ) -> GateResult:
     require(("onnxruntime",), extra="cpu")
-    from onnxpress.artifact import open_artifact
-    from onnxpress.examples import read_examples
+    from onnxpress.artifacts.artifact import open_artifact
+    from onnxpress.samples.examples import read_examples
     from onnxpress_bench.gate.paired import Side, compare_now
     from onnxpress_bench.process import Python, this_python, worker_sources
 

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from onnxpress.errors import ConfigError
-from onnxpress.machine import Machine
+from onnxpress.hardware.machine import Machine
 from onnxpress_bench.agreement import Compared
 from onnxpress_bench.conditions import Conditions
 from onnxpress_bench.load import Load, LoadSamples

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onnxpress.answers.predictions import Prediction
 from onnxpress.classifier import Classifier
 from onnxpress.errors import (
     ArtifactError,
@@ -44,18 +45,17 @@ from onnxpress.errors import (
     TooManyTokensError,
     WordsTypeError,
 )
+from onnxpress.inputs.texts import Text
 from onnxpress.loading import load
-from onnxpress.predictions import Prediction
 from onnxpress.serving.answers import AnswerMetrics
 from onnxpress.serving.histogram import Histogram
 from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.threaded import ThreadedClassifier
+from onnxpress.sessions.telemetry import turn_off_telemetry
 from onnxpress.settings import CudaSettings, Settings
 from onnxpress.tasks.entities import Entity
 from onnxpress.tasks.ranking import Ranked
 from onnxpress.tasks.zero_shot import ZeroShot
-from onnxpress.telemetry import turn_off_telemetry
-from onnxpress.texts import Text
 from onnxpress.token_classifier import TokenClassifier
 
 __all__ = [

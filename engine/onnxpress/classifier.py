@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.answered import joined_logits
-from onnxpress.encoder import TokenRows
-from onnxpress.errors import ConfigError
-from onnxpress.model import Model
-from onnxpress.predictions import (
+from onnxpress.answers.answered import joined_logits
+from onnxpress.answers.predictions import (
     Prediction,
     accepted_labels,
     best_labels,
     predicted,
     require_top_k,
 )
+from onnxpress.errors import ConfigError
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.inputs.texts import LoneText, Text, as_list, as_several, is_lone
+from onnxpress.model import Model
 from onnxpress.tasks.ranking import Ranked, query_pairs, ranked, require_one_score
 from onnxpress.tasks.zero_shot import TEMPLATE, Hypotheses, ZeroShot, ask, premises, read_hypotheses, require_room
-from onnxpress.texts import LoneText, Text, as_list, as_several, is_lone
 
 if TYPE_CHECKING:
     from onnxpress.explaining.explanation import Explanation, Method

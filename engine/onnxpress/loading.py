@@ -9,31 +9,31 @@ from os import PathLike
 from pathlib import Path
 from typing import Final, Literal, TypedDict, Unpack, overload
 
-from onnxpress.artifact import PRECISIONS, Artifact, open_artifact
-from onnxpress.cascade import Cascade, Stage
+from onnxpress.answers.fidelity import Decision
+from onnxpress.artifacts.artifact import PRECISIONS, Artifact, open_artifact
+from onnxpress.artifacts.manifest import Manifest, Variant
+from onnxpress.artifacts.manifest import Task as TaskName
 from onnxpress.classifier import Classifier
-from onnxpress.cpu import available_cpus
-from onnxpress.cuda import cuda_problem
-from onnxpress.encoder import Encoder
 from onnxpress.errors import (
     ArtifactIntegrityError,
     ConfigError,
     DeviceUnavailableError,
     OnnxpressError,
 )
-from onnxpress.fidelity import Decision
-from onnxpress.manifest import Manifest, Variant
-from onnxpress.manifest import Task as TaskName
+from onnxpress.hardware.cpu import available_cpus
+from onnxpress.hardware.cuda import cuda_problem
+from onnxpress.inputs.encoder import Encoder
 from onnxpress.opening import Opening
-from onnxpress.runner import Runner
-from onnxpress.session import Device, resolve_device
+from onnxpress.running.cascade import Cascade, Stage
+from onnxpress.running.runner import Runner
+from onnxpress.sessions.session import Device, resolve_device
 from onnxpress.settings import CudaSettings, LongText, OptimizeFor, Pooling, Settings
 from onnxpress.system import can_pin, thread_cpus
 from onnxpress.tasks.task import Task
 from onnxpress.tasks.text_classification import TextClassification
 from onnxpress.tasks.token_classification import TokenClassification
 from onnxpress.token_classifier import TokenClassifier
-from onnxpress.tuning import find_tuning
+from onnxpress.tuned.tuning import find_tuning
 
 __all__ = ["load", "share_cpus"]
 

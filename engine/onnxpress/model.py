@@ -12,19 +12,19 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.answered import Answered
-from onnxpress.cascade import Cascade
-from onnxpress.encoder import Encoder, TokenRows, slices_of
+from onnxpress.answers.answered import Answered
+from onnxpress.answers.fidelity import Decision
+from onnxpress.artifacts.manifest import Manifest
 from onnxpress.errors import TextError
-from onnxpress.fidelity import Decision
-from onnxpress.lifetime import Lifetime
-from onnxpress.manifest import Manifest
-from onnxpress.runner import Company
+from onnxpress.inputs.encoder import Encoder, TokenRows, slices_of
+from onnxpress.inputs.texts import Text, Words, as_chunks, as_list, as_stream
+from onnxpress.running.cascade import Cascade
+from onnxpress.running.lifetime import Lifetime
+from onnxpress.running.runner import Company
+from onnxpress.running.started import CHARACTERS_AHEAD, Part, Places, Started, chunks_of
+from onnxpress.running.workers import Workers
 from onnxpress.settings import Settings, require_whole
-from onnxpress.started import CHARACTERS_AHEAD, Part, Places, Started, chunks_of
 from onnxpress.tasks.task import Task
-from onnxpress.texts import Text, Words, as_chunks, as_list, as_stream
-from onnxpress.workers import Workers
 
 __all__ = ["Model"]
 

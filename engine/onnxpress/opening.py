@@ -11,18 +11,18 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from onnxpress.artifact import Artifact
-from onnxpress.cascade_record import FIRST_STAGE_NAME
-from onnxpress.cuda import cuda_problem
+from onnxpress.artifacts.artifact import Artifact
+from onnxpress.artifacts.cascade_record import FIRST_STAGE_NAME
+from onnxpress.artifacts.manifest import Graph, Variant
 from onnxpress.errors import ArtifactIntegrityError, DeviceUnavailableError, RunError
-from onnxpress.first_stage import FirstStage, read_tables
-from onnxpress.machine import saturates
-from onnxpress.manifest import Graph, Variant
-from onnxpress.optimized import find_optimized
-from onnxpress.runner import RUN_COST, EqualLengths, PackedRows, PaddedBuckets, Runner
-from onnxpress.session import Device, Session
+from onnxpress.hardware.cuda import cuda_problem
+from onnxpress.hardware.machine import saturates
+from onnxpress.running.first_stage import FirstStage, read_tables
+from onnxpress.running.runner import RUN_COST, EqualLengths, PackedRows, PaddedBuckets, Runner
+from onnxpress.running.worker_sessions import WorkerSessions, affinity_of
+from onnxpress.sessions.session import Device, Session
 from onnxpress.settings import Settings
-from onnxpress.worker_sessions import WorkerSessions, affinity_of
+from onnxpress.tuned.optimized import find_optimized
 
 __all__ = ["Opening"]
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.answered import Answered
+from onnxpress.answers.answered import Answered
 from onnxpress.errors import ConfigError, TaskError, TextTypeError, WordsTypeError
+from onnxpress.inputs.texts import Text, Words, as_list, as_several, describe, is_lone
+from onnxpress.inputs.vectors import bounds_of, split_vectors
 from onnxpress.model import Model
 from onnxpress.tasks.entities import Aggregation, Entity, EntityMaker, answering_tokens
-from onnxpress.texts import Text, Words, as_list, as_several, describe, is_lone
-from onnxpress.vectors import bounds_of, split_vectors
 
 __all__ = ["OUTSIDE", "TokenClassifier", "require_aggregation"]
 

@@ -8,16 +8,16 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.answered import Answered, joined_logits
+from onnxpress.answers.answered import Answered, joined_logits
+from onnxpress.answers.fidelity import Decision
+from onnxpress.artifacts.manifest import Activation
 from onnxpress.classifier import Classifier
-from onnxpress.encoder import TokenIds, TokenRows
 from onnxpress.errors import TextError
-from onnxpress.fidelity import Decision
-from onnxpress.manifest import Activation
+from onnxpress.inputs.encoder import TokenIds, TokenRows
+from onnxpress.inputs.texts import Text, as_chunks, as_list
 from onnxpress.model import Model
 from onnxpress.tasks.text_classification import TextClassification
 from onnxpress.tasks.zero_shot import Hypotheses, pairs, premises, text_of
-from onnxpress.texts import Text, as_chunks, as_list
 
 __all__ = ["ZeroShotClassifier", "scores_of"]
 

@@ -17,9 +17,9 @@ from typing import Final
 
 import onnx_ir as ir
 
-from onnxpress.artifact import record_of
+from onnxpress.artifacts.artifact import record_of
+from onnxpress.artifacts.manifest import MANIFEST_NAME, FileRecord, Manifest, encode_manifest
 from onnxpress.errors import OutputExistsError
-from onnxpress.manifest import MANIFEST_NAME, FileRecord, Manifest, encode_manifest
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.loading_errors import one_line
 

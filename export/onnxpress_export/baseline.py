@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from onnxpress.artifacts.manifest import Manifest
+from onnxpress.inputs.texts import Text
 from onnxpress.loading import load
-from onnxpress.manifest import Manifest
-from onnxpress.texts import Text
 from onnxpress.watching.observe import observer_of
 from onnxpress.watching.profile import PROFILE_NAME, profile_of, write_profile
 

@@ -13,8 +13,8 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from onnxpress.artifacts.manifest import Activation, ProblemType
 from onnxpress.errors import CheckpointError
-from onnxpress.manifest import Activation, ProblemType
 from onnxpress_export.adapter import Adapter, merge_adapter, read_adapter
 from onnxpress_export.checkpoint_files import body_folder, check_files, check_quantization, check_unused
 from onnxpress_export.heads.sentence_classifier import (

@@ -19,7 +19,7 @@ from onnxpress.extras import require
 from onnxpress_export.checkpoint_files import check_at_once
 
 if TYPE_CHECKING:
-    from onnxpress.manifest import Manifest
+    from onnxpress.artifacts.manifest import Manifest
     from onnxpress_export.exporter import ExportReport
 
 __all__ = ["app"]
@@ -202,8 +202,8 @@ def _read_thresholds(path: Path) -> dict[str, float]:
 
 
 def _summary(report: ExportReport, out: str) -> list[str]:
-    from onnxpress.calibration_record import describe_reliability
-    from onnxpress.cascade_record import describe
+    from onnxpress.artifacts.calibration_record import describe_reliability
+    from onnxpress.artifacts.cascade_record import describe
     from onnxpress_export.graph_census import attention_count  # needs the extra
 
     manifest = report.manifest
@@ -258,7 +258,7 @@ def _token_lines(manifest: Manifest) -> list[str]:
 
 
 def _fidelity_lines(manifest: Manifest) -> list[str]:
-    from onnxpress.fidelity import certainty, told_of_tokens  # needs numpy, which --help need not wait for
+    from onnxpress.answers.fidelity import certainty, told_of_tokens  # needs numpy, which --help need not wait for
 
     return [
         f"{variant.precision}     {found.changed} of {found.texts:,} unseen answers changed "

@@ -9,10 +9,10 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from onnxpress.calibration_record import Calibration, Reliability
-from onnxpress.cascade_record import Cascade, describe
-from onnxpress.fidelity import certainty
-from onnxpress.manifest import Candidate, FileRecord, Variant
+from onnxpress.answers.fidelity import certainty
+from onnxpress.artifacts.calibration_record import Calibration, Reliability
+from onnxpress.artifacts.cascade_record import Cascade, describe
+from onnxpress.artifacts.manifest import Candidate, FileRecord, Variant
 from onnxpress_export.graph_census import attention_count
 from onnxpress_export.reliability_plot import reliability_plot
 

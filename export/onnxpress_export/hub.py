@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import onnx_ir as ir
 
-from onnxpress.artifact import record_of
-from onnxpress.cascade_record import FIRST_STAGE_NAME
-from onnxpress.manifest import MANIFEST_NAME, Manifest, Variant
+from onnxpress.artifacts.artifact import record_of
+from onnxpress.artifacts.cascade_record import FIRST_STAGE_NAME
+from onnxpress.artifacts.manifest import MANIFEST_NAME, Manifest, Variant
 from onnxpress_export.fidelity_report import REPORT_NAME
 from onnxpress_export.meaning import store_activation
 from onnxpress_export.model_card import HubGraph, write_card

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from onnxpress.manifest import Manifest
+from onnxpress.artifacts.manifest import Manifest
 from onnxpress_export.hub import FILES_NAME, write_hub
 from onnxpress_export.triton import CONFIG_PATTERN, write_repository
 

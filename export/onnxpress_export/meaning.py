@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, Final, get_args
 
+from onnxpress.artifacts.manifest import Activation, ProblemType
 from onnxpress.errors import CheckpointError, ConfigError
-from onnxpress.manifest import Activation, ProblemType
 
 __all__ = ["activation", "problem_type", "store_activation"]
 

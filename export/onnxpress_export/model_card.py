@@ -11,8 +11,8 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from onnxpress.fidelity import certainty
-from onnxpress.manifest import Manifest, Variant
+from onnxpress.answers.fidelity import certainty
+from onnxpress.artifacts.manifest import Manifest, Variant
 
 __all__ = ["HubGraph", "write_card"]
 

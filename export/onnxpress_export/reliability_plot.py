@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from onnxpress.calibration_record import Reliability
+from onnxpress.artifacts.calibration_record import Reliability
 
 __all__ = ["ReliabilityPlot", "reliability_plot"]
 

@@ -8,9 +8,9 @@ from typing import Final, Literal
 
 from tokenizers import Tokenizer
 
-from onnxpress.encoder import Encoder
+from onnxpress.artifacts.manifest import Tokens
 from onnxpress.errors import CheckFailedError
-from onnxpress.manifest import Tokens
+from onnxpress.inputs.encoder import Encoder
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.token_corpus import corpus
 from onnxpress_export.token_ids import Ids, Places, Text, ids_of, pairs_of, places_of_tokens

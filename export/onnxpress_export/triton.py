@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from onnxpress.manifest import Manifest, Variant
+from onnxpress.artifacts.manifest import Manifest, Variant
 
 __all__ = ["CONFIG_PATTERN", "write_repository"]
 

@@ -11,11 +11,11 @@ from typing import Final, Literal
 
 import onnx_ir as ir
 
-from onnxpress.cascade_record import Cascade
+from onnxpress.answers.fidelity import Answers, Decision, FidelityError, require_budget
+from onnxpress.artifacts.cascade_record import Cascade
+from onnxpress.artifacts.manifest import Graph, Target, Variant
 from onnxpress.errors import CheckFailedError, ConfigError
-from onnxpress.fidelity import Answers, Decision, FidelityError, require_budget
-from onnxpress.machine import int8_target, saturates
-from onnxpress.manifest import Graph, Target, Variant
+from onnxpress.hardware.machine import int8_target, saturates
 from onnxpress_export.artifact import (
     HALF_GRAPH_NAME,
     HALF_WEIGHTS_NAME,

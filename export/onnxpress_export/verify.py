@@ -13,11 +13,11 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from onnxpress.cpu import available_cpus
+from onnxpress.artifacts.manifest import Parity, ProblemType
 from onnxpress.errors import CheckFailedError
-from onnxpress.manifest import Parity, ProblemType
-from onnxpress.session import DISABLED_OPTIMIZERS, Session, session_options
-from onnxpress.vectors import places_of
+from onnxpress.hardware.cpu import available_cpus
+from onnxpress.inputs.vectors import places_of
+from onnxpress.sessions.session import DISABLED_OPTIMIZERS, Session, session_options
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.graph_census import attention_count, operator_counts
 from onnxpress_export.model_inputs import attention_heads, ending_token

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxpress.fidelity import Decision
+from onnxpress.answers.fidelity import Decision
 from onnxpress_bench.agreement import align, changed_answers, compared_by, fits
 
 SOFTMAX, SIGMOID, VALUE = Decision("softmax"), Decision("sigmoid"), Decision("identity")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from onnxpress.errors import ConfigError
-from onnxpress.machine import describe_machine
+from onnxpress.hardware.machine import describe_machine
 from onnxpress_bench.cuda.model import ids_of, text_of
 from onnxpress_bench.cuda.result import CudaResult, Outcome, Speed, read_result, table, write_result
 

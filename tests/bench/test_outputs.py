@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import onnxpress
-from onnxpress.machine import describe_machine
+from onnxpress.hardware.machine import describe_machine
 from onnxpress_bench import runner
 from onnxpress_bench.command import app
 from onnxpress_bench.compare import compare_with_peers

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import onnxpress
-from onnxpress.manifest import MANIFEST_NAME
+from onnxpress.artifacts.manifest import MANIFEST_NAME
 
 
 def run(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxpress.cuda import cuda_problem
-from onnxpress.session import Device
+from onnxpress.hardware.cuda import cuda_problem
+from onnxpress.sessions.session import Device
 from onnxpress_export import export
 from tests.conftest import WORDS
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 import onnxpress
 from onnxpress import CudaSettings
-from onnxpress.artifact import open_artifact
+from onnxpress.artifacts.artifact import open_artifact
 from onnxpress.errors import DeviceUnavailableError
-from onnxpress.runner import PaddedBuckets
-from onnxpress.session import PROVIDERS, Device, Session
+from onnxpress.running.runner import PaddedBuckets
+from onnxpress.sessions.session import PROVIDERS, Device, Session
 from onnxpress_bench.cuda.measure import open_buckets
 
 pytestmark = pytest.mark.cuda

@@ -13,8 +13,8 @@ import sys
 import onnxruntime
 
 import onnxpress
-from onnxpress.int8_kernel import int8_products
-from onnxpress.machine import vector_extensions
+from onnxpress.hardware.int8_kernel import int8_products
+from onnxpress.hardware.machine import vector_extensions
 
 asked = json.load(sys.stdin)
 found = {}

@@ -15,7 +15,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from onnxpress.manifest import Target
+from onnxpress.artifacts.manifest import Target
 from onnxpress_export import export
 from tests.conftest import WORDS
 from tests.emulated.machines import ARM64_ONNXRUNTIME, arm64_python, x86_python

@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 import onnxpress
+from onnxpress.artifacts.manifest import MANIFEST_NAME
 from onnxpress.cli.main import app
-from onnxpress.manifest import MANIFEST_NAME
 from onnxpress.serving.http.limits import Limits
 from tests.conftest import edit_json
 from tests.serving.http.conftest import serving

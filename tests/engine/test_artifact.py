@@ -11,8 +11,8 @@ import onnx
 import pytest
 
 import onnxpress
-from onnxpress.artifact import record_of
-from onnxpress.manifest import MANIFEST_NAME, SCHEMA_VERSION, read_manifest
+from onnxpress.artifacts.artifact import record_of
+from onnxpress.artifacts.manifest import MANIFEST_NAME, SCHEMA_VERSION, read_manifest
 from tests.conftest import edit_json
 
 LOADED = ("model_cpu.onnx", "model.onnx_data", "tokenizer.json")

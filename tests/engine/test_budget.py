@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxpress.budget import (
+from onnxpress.answers.budget import (
     chance_kept,
     chance_within,
     clopper_pearson,

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from onnxpress.calibration import fit_temperature, log_loss, reliability_of
-from onnxpress.calibration_record import Calibration, Reliability, describe_reliability
-from onnxpress.fidelity import Decision
-from onnxpress.manifest import Activation
+from onnxpress.answers.calibration import fit_temperature, log_loss, reliability_of
+from onnxpress.answers.fidelity import Decision
+from onnxpress.artifacts.calibration_record import Calibration, Reliability, describe_reliability
+from onnxpress.artifacts.manifest import Activation
 
 
 def drawn(

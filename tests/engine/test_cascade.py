@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from onnxpress.cascade import Cascade, Stage
-from onnxpress.encoder import TokenRows
-from onnxpress.fidelity import Decision
-from onnxpress.planner import Bucket, plan_batches
+from onnxpress.answers.fidelity import Decision
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.running.cascade import Cascade, Stage
+from onnxpress.running.planner import Bucket, plan_batches
+from onnxpress.running.workers import Workers
 from onnxpress.tasks.text_classification import TextClassification
-from onnxpress.workers import Workers
 
 SOFTMAX = Decision("softmax")
 

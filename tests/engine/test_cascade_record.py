@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from onnxpress.cascade_record import Cascade
+from onnxpress.artifacts.cascade_record import Cascade
+from onnxpress.artifacts.manifest import read_manifest
 from onnxpress.errors import ArtifactSchemaError
-from onnxpress.manifest import read_manifest
 from tests.conftest import edit_json
 
 GOOD: dict[str, Any] = {

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import onnxpress
 from onnxpress import opening
-from onnxpress.session import Session
+from onnxpress.sessions.session import Session
 from tests.conftest import MAX_LENGTH, WORDS
 
 TorchLogits = Callable[[Sequence[object]], NDArray[np.float32]]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxpress.cpu import available_cpus
+from onnxpress.hardware.cpu import available_cpus
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from onnxpress import cpu_features as features
-from onnxpress import cpu_name
-from onnxpress.cpu_features import SIMD, cpu_features
-from onnxpress.cpuid import asked_of_glibc, asked_of_the_cpu
+from onnxpress.hardware import cpu_features as features
+from onnxpress.hardware import cpu_name
+from onnxpress.hardware.cpu_features import SIMD, cpu_features
+from onnxpress.hardware.cpuid import asked_of_glibc, asked_of_the_cpu
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -61,7 +61,7 @@ def test_a_system_that_forbids_new_code_leaves_what_numpy_found(monkeypatch: pyt
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr("onnxpress.cpuid.mmap.mmap", refused)
+    monkeypatch.setattr("onnxpress.hardware.cpuid.mmap.mmap", refused)
     monkeypatch.setattr(features, "asked_of_glibc", lambda: None)
     monkeypatch.setattr(features, "_asked_of_numpy", lambda: {"AVX2": True, "AVX512VNNI": True, "SSE41": False})
     assert asked_of_the_cpu() is None

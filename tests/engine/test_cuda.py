@@ -7,7 +7,7 @@ from collections.abc import Callable
 import onnxruntime
 import pytest
 
-from onnxpress.cuda import cuda_problem
+from onnxpress.hardware.cuda import cuda_problem
 
 
 def missing(*names: str) -> Callable[[str], object]:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from onnxpress.encoder import Encoder, Text
 from onnxpress.errors import TextEncodingError, TextTooLongError, TextTypeError
+from onnxpress.inputs.encoder import Encoder, Text
 from tests.conftest import make_tokenizer
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from onnxpress.external_data import external_files
+from onnxpress.artifacts.external_data import external_files
 
 
 def external(location: str) -> TensorProto:

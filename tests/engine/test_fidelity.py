@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from onnxpress.examples import Example
-from onnxpress.fidelity import (
+from onnxpress.answers.fidelity import (
     Answers,
     Decision,
     FidelityError,
@@ -19,7 +18,8 @@ from onnxpress.fidelity import (
     compare_answers,
     require_budget,
 )
-from onnxpress.manifest import Candidate, Drift, Fidelity, Parity
+from onnxpress.artifacts.manifest import Candidate, Drift, Fidelity, Parity
+from onnxpress.samples.examples import Example
 
 
 def array(rows: list[list[float]]) -> np.ndarray:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from onnxpress.cascade import Cascade, Stage
-from onnxpress.encoder import TokenIds, TokenRows
-from onnxpress.fidelity import Decision
-from onnxpress.first_stage import MOST_BYTES, FirstStage, Tables, features_of, read_tables, write_tables
-from onnxpress.planner import Bucket
+from onnxpress.answers.fidelity import Decision
+from onnxpress.inputs.encoder import TokenIds, TokenRows
+from onnxpress.running.cascade import Cascade, Stage
+from onnxpress.running.first_stage import MOST_BYTES, FirstStage, Tables, features_of, read_tables, write_tables
+from onnxpress.running.planner import Bucket
 from onnxpress.tasks.text_classification import TextClassification
 
 LABELS = 5

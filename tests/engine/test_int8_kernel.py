@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from onnxpress import int8_kernel
 from onnxpress.cli.doctor import _int8_words
 from onnxpress.errors import MissingDependencyError
-from onnxpress.int8_kernel import Int8Products, int8_products, kernel_of
+from onnxpress.hardware import int8_kernel
+from onnxpress.hardware.int8_kernel import Int8Products, int8_products, kernel_of
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import onnxpress
-from onnxpress import int8_sums, machine
-from onnxpress.int8_sums import WEIGHT_LIMITS, product_graph, sums_are_exact
-from onnxpress.machine import int8_target, saturates
+from onnxpress.hardware import int8_sums, machine
+from onnxpress.hardware.int8_sums import WEIGHT_LIMITS, product_graph, sums_are_exact
+from onnxpress.hardware.machine import int8_target, saturates
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (64, 16), (300, 7)])

@@ -16,7 +16,7 @@ import pytest
 
 import onnxpress
 from onnxpress.errors import ClosedError
-from onnxpress.lifetime import Lifetime
+from onnxpress.running.lifetime import Lifetime
 
 USES: dict[str, Callable[[onnxpress.Classifier, list[str]], object]] = {
     "call": lambda clf, texts: clf(texts),

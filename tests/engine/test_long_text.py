@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import onnxpress
-from onnxpress.predictions import pool_windows
+from onnxpress.answers.predictions import pool_windows
 from tests.conftest import MAX_LENGTH, WORDS
 
 ATOL = 2e-5  # fp32 sums in another order over two layers, logits of order 1

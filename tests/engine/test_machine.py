@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onnxpress.machine import describe_machine, int8_target, vector_extensions
+from onnxpress.hardware.machine import describe_machine, int8_target, vector_extensions
 
 
 @pytest.mark.parametrize(

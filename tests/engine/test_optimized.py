@@ -16,10 +16,12 @@ import pytest
 from numpy.typing import NDArray
 
 import onnxpress
-from onnxpress import local_key, machine, opening, optimized
-from onnxpress.artifact import open_artifact
-from onnxpress.optimized import optimized_path, save_optimized
-from onnxpress.session import Session
+from onnxpress import opening
+from onnxpress.artifacts.artifact import open_artifact
+from onnxpress.hardware import local_key, machine
+from onnxpress.sessions.session import Session
+from onnxpress.tuned import optimized
+from onnxpress.tuned.optimized import optimized_path, save_optimized
 from tests.conftest import edit_json
 from tests.export.precision.conftest import int8_artifact, sample
 
@@ -365,7 +367,7 @@ def test_processes_that_save_at_once_end_well(own: Path, tmp_path: Path, opened:
     shutil.rmtree(optimized_path(own, "fp32"))
     code = (
         "import sys; from pathlib import Path\n"
-        "from onnxpress.artifact import open_artifact; from onnxpress.optimized import save_optimized\n"
+        "from onnxpress.artifacts.artifact import open_artifact; from onnxpress.tuned.optimized import save_optimized\n"
         "artifact = open_artifact(Path(sys.argv[1]))\n"
         "for _ in range(10): save_optimized(artifact, artifact.variant('fp32'))"
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxpress.fidelity import Answers, Decision
-from onnxpress.owners import Owners
+from onnxpress.answers.fidelity import Answers, Decision
+from onnxpress.answers.owners import Owners
 
 OWNERS = Owners(4, np.array([0, 0, 0, 1, 1, 3]), np.array([False, True, True, True, False, True]))
 """A text of two tokens behind one that the tokenizer added; one of one; one of none at all; one of one."""

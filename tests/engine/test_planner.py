@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxpress.planner import Bucket, bucket_widths, plan_batches, plan_buckets, plan_packed, widths_together
+from onnxpress.running.planner import Bucket, bucket_widths, plan_batches, plan_buckets, plan_packed, widths_together
 
 RUN_COST = 4_096
 

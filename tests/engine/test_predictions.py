@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxpress.predictions import Prediction, accepted_labels, activate, best_labels, top_labels
+from onnxpress.answers.predictions import Prediction, accepted_labels, activate, best_labels, top_labels
 
 EXTREME = np.array([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4]], dtype=np.float32)
 

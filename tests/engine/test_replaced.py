@@ -13,9 +13,9 @@ import pytest
 
 import onnxpress
 from onnxpress import loading, opening
-from onnxpress.artifact import Artifact, open_artifact
-from onnxpress.manifest import MANIFEST_NAME
-from onnxpress.session import Session
+from onnxpress.artifacts.artifact import Artifact, open_artifact
+from onnxpress.artifacts.manifest import MANIFEST_NAME
+from onnxpress.sessions.session import Session
 from tests.conftest import edit_json
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import onnxpress
-from onnxpress.encoder import TokenRows
-from onnxpress.runner import PaddedBuckets
-from onnxpress.session import Session, nodes_left_to_the_cpu
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.running.runner import PaddedBuckets
+from onnxpress.sessions.session import Session, nodes_left_to_the_cpu
 from tests.conftest import MAX_LENGTH
 
 ATOL = 2e-5  # fp32 sums in another order over two layers, logits of order 1

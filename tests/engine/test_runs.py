@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import onnxpress
 from onnxpress import RunError
-from onnxpress.artifact import open_artifact
+from onnxpress.artifacts.artifact import open_artifact
 from tests.conftest import MAX_LENGTH
 
 
@@ -130,7 +130,7 @@ def test_a_graph_that_cannot_be_run_is_no_artifact(artifact: Path, monkeypatch: 
     def fail(self: object, inputs: object) -> None:
         raise RunError(0, "ONNX Runtime failed (no kernel).")
 
-    monkeypatch.setattr("onnxpress.session.Session.run", fail)
+    monkeypatch.setattr("onnxpress.sessions.session.Session.run", fail)
     with pytest.raises(onnxpress.ArtifactIntegrityError, match=r"its graph cannot be run: .*no kernel"):
         onnxpress.load(artifact)
     assert open_artifact(artifact)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onnxpress.answers.fidelity import Answers, Decision, compare_answers
+from onnxpress.answers.sample_labels import with_right_labels
 from onnxpress.errors import ConfigError
-from onnxpress.examples import Example, read_examples
-from onnxpress.fidelity import Answers, Decision, compare_answers
-from onnxpress.sample_labels import with_right_labels
+from onnxpress.samples.examples import Example, read_examples
 
 TWO = ("negative", "positive")
 MOODS = ("joy", "anger", "mild, lasting fear")

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 import onnxpress
-from onnxpress.session import resolve_device, session_options
+from onnxpress.sessions.session import resolve_device, session_options
 
 NO_CUDA = "(no NVIDIA driver|a CUDA library is missing)"
 

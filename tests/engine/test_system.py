@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import onnxpress
-from onnxpress import beside, cpu, loading, system
+from onnxpress import loading, system
+from onnxpress.hardware import cpu
+from onnxpress.tuned import beside
 
 UNIX = pytest.mark.skipif(sys.platform == "win32", reason="Unix's")
 CALLS = ("sched_getaffinity", "sched_setaffinity", "getloadavg", "geteuid", "register_at_fork", "mkfifo")

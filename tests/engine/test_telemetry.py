@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from onnxpress.cli.doctor import diagnose
-from onnxpress.session import import_onnxruntime
+from onnxpress.sessions.session import import_onnxruntime
 
 START = (
     "import onnxpress, subprocess, sys; subprocess.run([sys.executable, '-c', "

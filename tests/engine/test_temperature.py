@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 import onnxpress
+from onnxpress.artifacts.manifest import MANIFEST_NAME, read_manifest
 from onnxpress.cli.main import app
-from onnxpress.manifest import MANIFEST_NAME, read_manifest
 from onnxpress.watching.observe import observer_of
 from onnxpress.watching.profile import model_of, profile_of
 from tests.conftest import edit_json

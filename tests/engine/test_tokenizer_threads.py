@@ -13,7 +13,7 @@ import pytest
 from tokenizers import Tokenizer
 
 import onnxpress
-from onnxpress.encoder import Encoder, slices_of
+from onnxpress.inputs.encoder import Encoder, slices_of
 from tests.conftest import WORDS, make_tokenizer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -12,11 +12,13 @@ import msgspec
 import pytest
 
 import onnxpress
-from onnxpress import loading, local_key, tuning
-from onnxpress.artifact import open_artifact
-from onnxpress.cpu import available_cpus
+from onnxpress import loading
+from onnxpress.artifacts.artifact import open_artifact
+from onnxpress.hardware import local_key
+from onnxpress.hardware.cpu import available_cpus
 from onnxpress.settings import Settings
-from onnxpress.tuning import Measured, Tuning, find_tuning, tune, tuning_path, write_tuning
+from onnxpress.tuned import tuning
+from onnxpress.tuned.tuning import Measured, Tuning, find_tuning, tune, tuning_path, write_tuning
 from tests.cli.test_commands import refusal, run
 from tests.conftest import edit_json
 
@@ -144,7 +146,7 @@ def test_what_is_no_small_file_is_no_tuning(own: Path, kind: str, monkeypatch: p
         path.write_bytes(path.read_bytes() + b" " * 2**20)
     elif kind == "unreadable":
         path.touch()
-        monkeypatch.setattr("onnxpress.beside.open_without_waiting", forbid)
+        monkeypatch.setattr("onnxpress.tuned.beside.open_without_waiting", forbid)
     else:
         path.symlink_to({"loop": path, "dangling": own / "nowhere", "device": "/dev/zero"}[kind])
     require_ignored(own)
@@ -162,7 +164,7 @@ def test_a_strangers_tuning_is_not_believed(own: Path, monkeypatch: pytest.Monke
         return os.stat_result((*found[:4], found[4] + 4_321, *found[5:]))
 
     with monkeypatch.context() as patch:
-        patch.setattr("onnxpress.beside.os", SimpleNamespace(**{**vars(os), "fstat": of_a_stranger}))
+        patch.setattr("onnxpress.tuned.beside.os", SimpleNamespace(**{**vars(os), "fstat": of_a_stranger}))
         require_ignored(own)
     assert find_tuning(own, "fp32") == made
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 import onnxpress
 from onnxpress import loading, opening
-from onnxpress.artifact import open_artifact
-from onnxpress.optimized import save_optimized
-from onnxpress.session import Session
-from onnxpress.worker_sessions import WorkerSessions, affinity_of
+from onnxpress.artifacts.artifact import open_artifact
+from onnxpress.running.worker_sessions import WorkerSessions, affinity_of
+from onnxpress.sessions.session import Session
+from onnxpress.tuned.optimized import save_optimized
 
 LINUX = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux's threads are listed")
 

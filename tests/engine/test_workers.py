@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from onnxpress.workers import Workers
+from onnxpress.running.workers import Workers
 
 
 def test_what_is_urgent_is_run_first_and_equals_in_their_order() -> None:

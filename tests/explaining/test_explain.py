@@ -11,15 +11,15 @@ import pytest
 from numpy.typing import NDArray
 
 import onnxpress
-from onnxpress.cascade import Cascade, Stage
-from onnxpress.encoder import Encoder, TokenRows
+from onnxpress.answers.fidelity import Decision
+from onnxpress.artifacts.manifest import MANIFEST_NAME
 from onnxpress.errors import CheckFailedError, ConfigError, RunError
 from onnxpress.explaining.explain import Answering, Question, explain_texts
 from onnxpress.explaining.game import Game
 from onnxpress.explaining.partition import partition, tree_of
-from onnxpress.fidelity import Decision
-from onnxpress.manifest import MANIFEST_NAME
-from onnxpress.planner import Bucket, plan_batches
+from onnxpress.inputs.encoder import Encoder, TokenRows
+from onnxpress.running.cascade import Cascade, Stage
+from onnxpress.running.planner import Bucket, plan_batches
 from onnxpress.tasks.text_classification import TextClassification
 from tests.conftest import MAX_LENGTH, WORDS, edit_json, make_tokenizer
 

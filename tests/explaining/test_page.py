@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from onnxpress.answers.predictions import Prediction
 from onnxpress.explaining.explanation import Explanation, Word
 from onnxpress.explaining.page import page
-from onnxpress.predictions import Prediction
-from onnxpress.texts import Text
+from onnxpress.inputs.texts import Text
 from tests.browser import SCHEMES, WIDTHS, show
 
 HOSTILE = 'a <script>alert("x")</script> & film'

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from onnxpress.explaining.mask import mask_of
 from onnxpress.explaining.words import words_of
-from onnxpress.texts import Text
+from onnxpress.inputs.texts import Text
 from tests.conftest import make_tokenizer
 
 FAMILY = "\U0001f469\u200d\U0001f469\u200d\U0001f467"

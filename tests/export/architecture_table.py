@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from onnxpress import OnnxpressError
-from onnxpress.manifest import Task
+from onnxpress.artifacts.manifest import Task
 from onnxpress_export import export
 from onnxpress_export.graph_census import attention_count
 from tests.export.zoo import MODEL_CLASSES, MODEL_TYPES, tiny_classifier, tiny_tokenizer

@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 
 import onnxpress
-from onnxpress.manifest import MANIFEST_NAME, read_manifest
+from onnxpress.artifacts.manifest import MANIFEST_NAME, read_manifest
 from onnxpress_export import ExportReport, export, exporter
 from onnxpress_export.artifact import staged_directory
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import onnxpress
-from onnxpress.manifest import read_manifest
+from onnxpress.artifacts.manifest import read_manifest
 from onnxpress.watching.profile import PROFILE_NAME, model_of, read_profile
 from onnxpress_export import export
 from tests.conftest import WORDS

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import transformers
 
-from onnxpress.manifest import Task
+from onnxpress.artifacts.manifest import Task
 from tests.export.architecture_table import PAGE, STATES, State, read_table, state_of, write_table
 from tests.export.zoo import MODEL_TYPES
 

@@ -20,8 +20,8 @@ from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, T5Config, T5Model
 
 import onnxpress
+from onnxpress.answers.predictions import activate
 from onnxpress.errors import CheckpointError, MissingDependencyError
-from onnxpress.predictions import activate
 from onnxpress_export import export
 from onnxpress_export.checkpoint import Checkpoint, load_checkpoint
 from onnxpress_export.checkpoint_files import check_at_once

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 import onnxpress
-from onnxpress.artifact import record_of
-from onnxpress.cascade_record import Cascade, CascadeChanged
-from onnxpress.manifest import Fidelity, Manifest, read_manifest
+from onnxpress.artifacts.artifact import record_of
+from onnxpress.artifacts.cascade_record import Cascade, CascadeChanged
+from onnxpress.artifacts.manifest import Fidelity, Manifest, read_manifest
 from onnxpress_export import ExportReport, export
 from onnxpress_export.hub import write_hub
 from onnxpress_export.meaning import store_activation
@@ -268,7 +268,7 @@ def test_the_card_survives_what_labels_hold(artifact: Path, report: ExportReport
 
 
 def test_the_card_shows_no_text_of_the_sample(artifact: Path, report: ExportReport, tmp_path: Path) -> None:
-    from onnxpress.manifest import ChangedText
+    from onnxpress.artifacts.manifest import ChangedText
 
     secret = ChangedText(text="the patient's name", reference="negative", found="positive")
     fidelity = msgspec.structs.replace(FIDELITY, examples=(secret,))

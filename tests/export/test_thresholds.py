@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import onnxpress
-from onnxpress.manifest import read_manifest
+from onnxpress.artifacts.manifest import read_manifest
 from onnxpress_export import export
 from tests.conftest import MANY_LABELS
 

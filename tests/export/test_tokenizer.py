@@ -13,7 +13,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 import onnxpress
-from onnxpress.encoder import Encoder
+from onnxpress.inputs.encoder import Encoder
 from onnxpress_export import export
 from onnxpress_export.artifact import write_tokenizer
 from onnxpress_export.checkpoint import Checkpoint, load_checkpoint

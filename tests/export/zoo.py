@@ -20,7 +20,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
 )
 
-from onnxpress.manifest import Task
+from onnxpress.artifacts.manifest import Task
 from tests.conftest import MAX_LENGTH, make_tokenizer
 
 __all__ = ["MODEL_CLASSES", "MODEL_TYPES", "tiny_classifier", "tiny_tokenizer"]

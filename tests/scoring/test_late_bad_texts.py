@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import onnxpress
-from onnxpress.answered import Answered
+from onnxpress.answers.answered import Answered
 from onnxpress.classifier import Classifier
-from onnxpress.encoder import Text, TokenRows
 from onnxpress.errors import TextError
+from onnxpress.inputs.encoder import Text, TokenRows
 
 BAD = {3, 4, 700, 4_095, 4_096, 9_000}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import onnxpress
-from onnxpress.answered import Answered
-from onnxpress.encoder import TokenRows
+from onnxpress.answers.answered import Answered
+from onnxpress.inputs.encoder import TokenRows
 
 
 class Gate:

@@ -11,10 +11,10 @@ import pytest
 
 import onnxpress
 from onnxpress import ThreadedClassifier
-from onnxpress.answered import Answered
-from onnxpress.cascade_record import Cascade, CascadeChanged
-from onnxpress.encoder import TokenRows
-from onnxpress.fidelity import Decision
+from onnxpress.answers.answered import Answered
+from onnxpress.answers.fidelity import Decision
+from onnxpress.artifacts.cascade_record import Cascade, CascadeChanged
+from onnxpress.inputs.encoder import TokenRows
 from onnxpress.serving.answers import MOST_LABELS, OTHER_LABELS, AnswerRecorder
 from onnxpress.serving.metrics import Recorder
 from onnxpress.tasks.text_classification import TextClassification

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from onnxpress.ending import NativeCalls
 from onnxpress.errors import ClosedError
+from onnxpress.sessions.ending import NativeCalls
 
 LOAD = """
 import asyncio, atexit, sys, threading, time

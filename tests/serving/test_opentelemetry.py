@@ -17,9 +17,9 @@ from prometheus_client import CollectorRegistry
 
 import onnxpress
 from onnxpress import ThreadedClassifier
-from onnxpress.answered import Answered
-from onnxpress.encoder import TokenRows
-from onnxpress.fidelity import Decision
+from onnxpress.answers.answered import Answered
+from onnxpress.answers.fidelity import Decision
+from onnxpress.inputs.encoder import TokenRows
 from onnxpress.serving import opentelemetry
 from onnxpress.serving.answers import AnswerRecorder
 from onnxpress.serving.metrics import Recorder, ServiceMetrics
@@ -204,7 +204,7 @@ def test_services_may_come_before_the_global_provider() -> None:
 from opentelemetry.metrics import set_meter_provider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from onnxpress.fidelity import Decision
+from onnxpress.answers.fidelity import Decision
 from onnxpress.serving.answers import AnswerRecorder
 from onnxpress.serving.metrics import Recorder
 from onnxpress.serving.opentelemetry import ServiceInstruments

@@ -25,7 +25,7 @@ LONG = " ".join(np.random.default_rng(4).choice(WORDS, 3 * MAX_LENGTH))
 
 def test_load_gives_what_the_task_says(subject: Subject, model: Any) -> None:
     assert type(model) is subject.kind
-    name = onnxpress.artifact.read_manifest(subject.artifact).task  # type: ignore[attr-defined]
+    name = onnxpress.artifacts.artifact.read_manifest(subject.artifact).task  # type: ignore[attr-defined]
     with subject.load(task=name) as opened:
         assert type(opened) is subject.kind
     other = {"text-classification": "token-classification"}.get(name, "text-classification")

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForTokenClassification, TokenClassificationPipeline
 
-from onnxpress.answered import Answered
-from onnxpress.encoder import Encoder
+from onnxpress.answers.answered import Answered
+from onnxpress.inputs.encoder import Encoder
+from onnxpress.inputs.texts import Words
+from onnxpress.inputs.vectors import bounds_of
 from onnxpress.tasks.entities import Entity, EntityMaker, answering_tokens
 from onnxpress.tasks.token_classification import TokenClassification
-from onnxpress.texts import Words
-from onnxpress.vectors import bounds_of
 from tests.conftest import randomize
 from tests.tasks.tokenizers import KINDS
 

@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 import onnxpress
-from onnxpress.answered import Answered
-from onnxpress.cascade import Cascade, Stage
-from onnxpress.encoder import TokenIds, TokenPlaces, TokenRows
-from onnxpress.planner import Bucket, plan_batches
-from onnxpress.runner import PaddedBuckets
-from onnxpress.session import Session
+from onnxpress.answers.answered import Answered
+from onnxpress.inputs.encoder import TokenIds, TokenPlaces, TokenRows
+from onnxpress.running.cascade import Cascade, Stage
+from onnxpress.running.planner import Bucket, plan_batches
+from onnxpress.running.runner import PaddedBuckets
+from onnxpress.running.workers import Workers
+from onnxpress.sessions.session import Session
 from onnxpress.tasks.token_classification import TokenClassification
-from onnxpress.workers import Workers
 from tests.conftest import MAX_LENGTH, TOKEN_LABELS, edit_json
 
 TASK = TokenClassification(2)

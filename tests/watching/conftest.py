@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import onnxpress
-from onnxpress.artifact import open_artifact
+from onnxpress.artifacts.artifact import open_artifact
 from onnxpress.watching.observe import observer_of
 from onnxpress.watching.profile import Profile, profile_of
 from tests.conftest import WORDS

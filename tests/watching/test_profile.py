@@ -13,11 +13,11 @@ import pytest
 from tokenizers import Tokenizer, models
 
 import onnxpress
-from onnxpress.answered import Answered
-from onnxpress.artifact import open_artifact, record_of
-from onnxpress.encoder import Encoder, TokenIds, TokenRows
-from onnxpress.fidelity import Decision
-from onnxpress.manifest import encode_manifest
+from onnxpress.answers.answered import Answered
+from onnxpress.answers.fidelity import Decision
+from onnxpress.artifacts.artifact import open_artifact, record_of
+from onnxpress.artifacts.manifest import encode_manifest
+from onnxpress.inputs.encoder import Encoder, TokenIds, TokenRows
 from onnxpress.tasks.text_classification import TextClassification
 from onnxpress.watching.bounds import LENGTHS, MARGINS, UNKNOWN_SHARES, score_bounds
 from onnxpress.watching.counts import Counts, summed

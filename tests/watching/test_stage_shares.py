@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxpress.cascade_record import Cascade, CascadeChanged, Stage
+from onnxpress.artifacts.cascade_record import Cascade, CascadeChanged, Stage
 from onnxpress.watching.stage_shares import WINDOW, StageWatch, unusual_shares
 
 

@@ -14,10 +14,10 @@ from xml.etree import ElementTree
 import numpy as np
 import typer
 
-from onnxpress.cuda import cuda_problem
 from onnxpress.errors import ConfigError, DeviceUnavailableError, OnnxpressError
-from onnxpress.machine import describe_machine
-from onnxpress.session import Device
+from onnxpress.hardware.cuda import cuda_problem
+from onnxpress.hardware.machine import describe_machine
+from onnxpress.sessions.session import Device
 from onnxpress_bench.cuda.measure import SHAPES, measure
 from onnxpress_bench.cuda.model import ids_of, make_checkpoint, text_of
 from onnxpress_bench.cuda.result import CudaResult, Outcome, read_result, table, write_result

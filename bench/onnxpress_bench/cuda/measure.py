@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import onnxpress
-from onnxpress.artifact import open_artifact
-from onnxpress.runner import PaddedBuckets
-from onnxpress.session import PROVIDERS, Device, Session
+from onnxpress.artifacts.artifact import open_artifact
+from onnxpress.running.runner import PaddedBuckets
+from onnxpress.sessions.session import PROVIDERS, Device, Session
 from onnxpress_bench.cuda.model import ids_of, text_of
 from onnxpress_bench.cuda.result import Speed
 from onnxpress_bench.systems.plain_onnx import prepare_onnx

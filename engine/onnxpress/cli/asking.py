@@ -10,12 +10,12 @@ from typing import cast
 import msgspec
 from msgspec.structs import replace
 
+from onnxpress.answers.predictions import Prediction
 from onnxpress.classifier import Classifier
 from onnxpress.errors import ConfigError, TaskError
-from onnxpress.predictions import Prediction
+from onnxpress.inputs.texts import Text
 from onnxpress.tasks.entities import Aggregation, Entity
 from onnxpress.tasks.ranking import Ranked
-from onnxpress.texts import Text
 from onnxpress.token_classifier import TokenClassifier, require_aggregation
 
 __all__ = ["Answer", "Wishes", "asking"]

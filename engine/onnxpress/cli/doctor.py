@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from onnxpress.cpu import cpu_quota
-from onnxpress.cuda import cuda_problem
 from onnxpress.errors import MissingDependencyError
-from onnxpress.int8_kernel import Int8Products, int8_products
-from onnxpress.machine import Machine, describe_machine
-from onnxpress.session import import_onnxruntime
-from onnxpress.telemetry import telemetry_setting
+from onnxpress.hardware.cpu import cpu_quota
+from onnxpress.hardware.cuda import cuda_problem
+from onnxpress.hardware.int8_kernel import Int8Products, int8_products
+from onnxpress.hardware.machine import Machine, describe_machine
+from onnxpress.sessions.session import import_onnxruntime
+from onnxpress.sessions.telemetry import telemetry_setting
 
 __all__ = ["Diagnosis", "diagnose", "doctor"]
 

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from onnxpress.artifact import Artifact, open_artifact
-from onnxpress.calibration_record import describe_reliability
-from onnxpress.cascade_record import describe
-from onnxpress.fidelity import certainty, told_of_tokens
-from onnxpress.manifest import Manifest, Variant, encode_manifest
+from onnxpress.answers.fidelity import certainty, told_of_tokens
+from onnxpress.artifacts.artifact import Artifact, open_artifact
+from onnxpress.artifacts.calibration_record import describe_reliability
+from onnxpress.artifacts.cascade_record import describe
+from onnxpress.artifacts.manifest import Manifest, Variant, encode_manifest
 
 __all__ = ["inspect"]
 

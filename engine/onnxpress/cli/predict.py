@@ -14,11 +14,11 @@ import typer
 from onnxpress.cli.asking import Answer, Wishes, asking
 from onnxpress.cli.lines import ready_lines
 from onnxpress.errors import ConfigError, TextError
+from onnxpress.inputs.texts import Text
 from onnxpress.loading import load
 from onnxpress.model import Model
 from onnxpress.settings import OptimizeFor
 from onnxpress.tasks.ranking import Ranked
-from onnxpress.texts import Text
 
 __all__ = ["predict"]
 

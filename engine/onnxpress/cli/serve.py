@@ -7,9 +7,9 @@ from typing import Annotated, cast
 
 import typer
 
-from onnxpress.cpu import available_cpus
 from onnxpress.errors import ConfigError
 from onnxpress.extras import require
+from onnxpress.hardware.cpu import available_cpus
 from onnxpress.loading import load
 from onnxpress.settings import OptimizeFor, require_whole
 

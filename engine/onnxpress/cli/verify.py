@@ -10,14 +10,14 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from onnxpress.artifact import open_artifact
+from onnxpress.answers.fidelity import Answers, Decision, require_budget
+from onnxpress.artifacts.artifact import open_artifact
 from onnxpress.cli.endpoint import verify_endpoint
 from onnxpress.cli.progress import show_steps
 from onnxpress.errors import ConfigError
-from onnxpress.examples import read_examples
-from onnxpress.fidelity import Answers, Decision, require_budget
 from onnxpress.loading import load
-from onnxpress.session import resolve_device
+from onnxpress.samples.examples import read_examples
+from onnxpress.sessions.session import resolve_device
 from onnxpress.tasks.comparison import COMPARISONS, Compared, Measure
 
 __all__ = ["verify"]

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from onnxpress.errors import ConfigError
-from onnxpress.texts import Text
+from onnxpress.inputs.texts import Text
 
 __all__ = ["Endpoint", "Found", "find_endpoint"]
 

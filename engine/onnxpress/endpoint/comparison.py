@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from onnxpress.endpoint.client import Found
 from onnxpress.errors import CheckFailedError, ConfigError
-from onnxpress.texts import Text
+from onnxpress.inputs.texts import Text
 
 __all__ = ["Difference", "EndpointError", "EndpointReport", "compare_found"]
 

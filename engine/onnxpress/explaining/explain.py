@@ -16,8 +16,8 @@ from typing import Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.cascade import Cascade
-from onnxpress.encoder import Encoder, TokenIds, TokenRows
+from onnxpress.answers.fidelity import Decision
+from onnxpress.answers.predictions import top_labels
 from onnxpress.errors import ConfigError, TextError
 from onnxpress.explaining.explanation import Explanation, Method, Word
 from onnxpress.explaining.game import Game, TracedText
@@ -26,11 +26,11 @@ from onnxpress.explaining.occlusion import occlude
 from onnxpress.explaining.partition import partition
 from onnxpress.explaining.words import Span, words_of
 from onnxpress.extras import require
-from onnxpress.fidelity import Decision
-from onnxpress.predictions import top_labels
+from onnxpress.inputs.encoder import Encoder, TokenIds, TokenRows
+from onnxpress.inputs.texts import Text
+from onnxpress.running.cascade import Cascade
+from onnxpress.running.workers import Workers
 from onnxpress.settings import require_whole
-from onnxpress.texts import Text
-from onnxpress.workers import Workers
 
 __all__ = ["Answering", "Question", "explain_texts"]
 

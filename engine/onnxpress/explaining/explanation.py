@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from onnxpress.predictions import Prediction
-from onnxpress.texts import Text
+from onnxpress.answers.predictions import Prediction
+from onnxpress.inputs.texts import Text
 
 __all__ = ["Explanation", "Method", "Word"]
 

@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.encoder import TokenIds
 from onnxpress.explaining.words import Span
+from onnxpress.inputs.encoder import TokenIds
 
 __all__ = ["Game", "TracedText"]
 

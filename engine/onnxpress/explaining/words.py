@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.texts import Text
+from onnxpress.inputs.texts import Text
 
 if TYPE_CHECKING:
     from tokenizers import Encoding

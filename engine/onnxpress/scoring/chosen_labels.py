@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from onnxpress.manifest import Manifest
+from onnxpress.artifacts.manifest import Manifest
 from onnxpress.scoring.options import ScoreOptions
 from onnxpress.tasks.zero_shot import TEMPLATE, Hypotheses, read_hypotheses
 from onnxpress.zero_shot_classifier import scores_of

@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from onnxpress.answered import Answered, joined_logits
+from onnxpress.answers.answered import Answered, joined_logits
+from onnxpress.answers.predictions import accepted_labels
+from onnxpress.artifacts.manifest import Manifest
 from onnxpress.errors import ConfigError
-from onnxpress.manifest import Manifest
 from onnxpress.model import Model
-from onnxpress.predictions import accepted_labels
 from onnxpress.scoring.entity_columns import ENTITIES, entity_values, require_entity_column
 from onnxpress.token_classifier import TokenClassifier
 

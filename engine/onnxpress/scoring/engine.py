@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
-from onnxpress.artifact import Artifact
-from onnxpress.cuda import cuda_problem
+from onnxpress.artifacts.artifact import Artifact
+from onnxpress.hardware.cuda import cuda_problem
 from onnxpress.loading import share_cpus
 from onnxpress.scoring.options import ScoreOptions
-from onnxpress.session import Device, resolve_device
+from onnxpress.sessions.session import Device, resolve_device
 from onnxpress.settings import Settings
 
 __all__ = ["EngineSettings", "settle_engine"]

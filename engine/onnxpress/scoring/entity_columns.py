@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from onnxpress.answered import Answered
+from onnxpress.answers.answered import Answered
 from onnxpress.errors import ConfigError
 from onnxpress.tasks.entities import Aggregation, Entity
 from onnxpress.token_classifier import TokenClassifier

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import msgspec
 
-from onnxpress.artifact import Artifact
+from onnxpress.artifacts.artifact import Artifact
+from onnxpress.artifacts.manifest import encode_manifest
 from onnxpress.errors import JobChangedError
-from onnxpress.machine import vector_extensions
-from onnxpress.manifest import encode_manifest
+from onnxpress.hardware.machine import vector_extensions
 from onnxpress.scoring.engine import EngineSettings
 from onnxpress.scoring.files import InputFile
 from onnxpress.scoring.names import printable

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import BinaryIO, Final
 from uuid import uuid4
 
-from onnxpress.artifact import Artifact, open_artifact
+from onnxpress.artifacts.artifact import Artifact, open_artifact
 from onnxpress.errors import (
     ConfigError,
     JobChangedError,

@@ -12,7 +12,7 @@ from uuid import uuid4
 import msgspec
 import pyarrow as pa
 
-from onnxpress.answered import Answered
+from onnxpress.answers.answered import Answered
 from onnxpress.model import Model
 from onnxpress.scoring.columns import answer_fields, answer_values
 from onnxpress.scoring.journal import PartRecord, WrittenFile, sync_folder

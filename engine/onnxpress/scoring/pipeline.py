@@ -8,9 +8,9 @@ from contextlib import closing
 from threading import Event, Thread
 from typing import Final, TypeAlias, cast
 
-from onnxpress.answered import Answered
-from onnxpress.encoder import Text
+from onnxpress.answers.answered import Answered
 from onnxpress.errors import BadRowError, NoTokensError, TextEncodingError, TextError, TextTooLongError, TextTypeError
+from onnxpress.inputs.encoder import Text
 from onnxpress.model import Model
 from onnxpress.scoring.channel import AbandonedError, Channel
 from onnxpress.scoring.journal import PartRecord

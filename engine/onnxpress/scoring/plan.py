@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
+from onnxpress.artifacts.manifest import Manifest
 from onnxpress.classifier import Classifier
 from onnxpress.loading import load
-from onnxpress.manifest import Manifest
 from onnxpress.model import Model
 from onnxpress.scoring.columns import AnswerColumn
 from onnxpress.scoring.engine import EngineSettings

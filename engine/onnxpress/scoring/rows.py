@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from onnxpress.encoder import Text
+from onnxpress.inputs.encoder import Text
 
 __all__ = ["Carried", "Chunk", "PartEnd", "Position", "Problem", "Unscored"]
 

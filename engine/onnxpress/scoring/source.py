@@ -8,8 +8,8 @@ from typing import Any, BinaryIO, cast
 import msgspec
 import pyarrow as pa
 
-from onnxpress.encoder import Text
 from onnxpress.errors import ConfigError
+from onnxpress.inputs.encoder import Text
 from onnxpress.scoring.csv_rows import csv_header, csv_rows, is_counted
 from onnxpress.scoring.files import InputFile, open_stream
 from onnxpress.scoring.jsonl_rows import JsonRow, json_batch, jsonl_rows

@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.answered import Answered
-from onnxpress.cascade_record import Cascade
+from onnxpress.answers.answered import Answered
+from onnxpress.artifacts.cascade_record import Cascade
 from onnxpress.serving.histogram import Buckets, Histogram
 from onnxpress.tasks.task import Task
 from onnxpress.watching.stage_shares import StageWatch

@@ -40,14 +40,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.encoder import TokenRows
-from onnxpress.ending import native
 from onnxpress.errors import ClosedError, DeadlineExceededError, OverloadedError, RunError
+from onnxpress.inputs.encoder import TokenRows
 from onnxpress.model import Model
-from onnxpress.runner import Company
+from onnxpress.running.runner import Company
 from onnxpress.serving.answers import AnswerRecorder
 from onnxpress.serving.metrics import Recorder, ServiceMetrics
 from onnxpress.serving.request import Place, QueueLimits, Request
+from onnxpress.sessions.ending import native
 
 __all__ = ["Batcher"]
 

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from onnxpress.answered import Answered
+from onnxpress.answers.answered import Answered
 from onnxpress.serving.answers import AnswerMetrics, AnswerRecorder
 from onnxpress.serving.histogram import Buckets, Histogram
 

@@ -13,8 +13,8 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.encoder import TokenRows
 from onnxpress.errors import ConfigError
+from onnxpress.inputs.encoder import TokenRows
 
 __all__ = ["Place", "QueueLimits", "Request", "stacked"]
 

@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Final, Literal, get_args
 
-from onnxpress.encoder import TokenRows
 from onnxpress.errors import ConfigError, ForkedError, TextError
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.inputs.texts import Text
 from onnxpress.model import Model
 from onnxpress.serving.batcher import Batcher
 from onnxpress.serving.metrics import ServiceMetrics
 from onnxpress.serving.request import QueueLimits, Request
-from onnxpress.texts import Text
 
 __all__ = ["Encode", "Service", "WhenFull"]
 

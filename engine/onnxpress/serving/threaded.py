@@ -10,16 +10,16 @@ from typing import Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.answers.predictions import Prediction, predicted, require_top_k
 from onnxpress.classifier import Classifier
-from onnxpress.ending import native
 from onnxpress.errors import ClosedError, DeadlineExceededError, TextError
-from onnxpress.predictions import Prediction, predicted, require_top_k
+from onnxpress.inputs.texts import LoneText, Text, as_several, as_text, is_lone
 from onnxpress.serving.front import Front, ServedModel
 from onnxpress.serving.request import Request, stacked
 from onnxpress.serving.service import Encode
+from onnxpress.sessions.ending import native
 from onnxpress.tasks.ranking import Ranked, query_pairs, ranked
 from onnxpress.tasks.zero_shot import TEMPLATE, ZeroShot, answers, pairs, premises, text_of
-from onnxpress.texts import LoneText, Text, as_several, as_text, is_lone
 
 __all__ = ["ThreadedClassifier", "ThreadedService"]
 

@@ -8,14 +8,14 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.answered import Answered
+from onnxpress.answers.answered import Answered
+from onnxpress.inputs.texts import as_several, is_lone
+from onnxpress.inputs.vectors import bounds_of
 from onnxpress.serving.asynchronous import AsyncService
 from onnxpress.serving.request import Request
 from onnxpress.serving.threaded import ThreadedService
 from onnxpress.tasks.entities import Aggregation, Entity
-from onnxpress.texts import as_several, is_lone
 from onnxpress.token_classifier import OUTSIDE, TokenClassifier, require_aggregation
-from onnxpress.vectors import bounds_of
 
 __all__ = ["AsyncTokenClassifier", "ThreadedTokenClassifier"]
 

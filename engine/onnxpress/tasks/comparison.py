@@ -11,21 +11,21 @@ import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
-from onnxpress.answered import Answered
-from onnxpress.encoder import TokenRows
+from onnxpress.answers.answered import Answered
+from onnxpress.answers.fidelity import Answers, compare_answers
+from onnxpress.answers.owners import Owners
+from onnxpress.answers.sample_labels import with_right_labels
+from onnxpress.artifacts.manifest import Activation, Fidelity, Task, TokenFidelity
 from onnxpress.errors import ConfigError
-from onnxpress.fidelity import Answers, compare_answers
-from onnxpress.manifest import Activation, Fidelity, Task, TokenFidelity
-from onnxpress.owners import Owners
-from onnxpress.sample_labels import with_right_labels
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.inputs.texts import whole_text
+from onnxpress.inputs.vectors import bounds_of
 from onnxpress.tasks.entities import Entity, EntityMaker
-from onnxpress.texts import whole_text
-from onnxpress.vectors import bounds_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from onnxpress.examples import Example
+    from onnxpress.samples.examples import Example
 
 __all__ = ["COMPARISONS", "Compared", "Comparison", "Measure"]
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.answered import Answered
-from onnxpress.encoder import TokenRows
-from onnxpress.predictions import activate
-from onnxpress.texts import whole_text
+from onnxpress.answers.answered import Answered
+from onnxpress.answers.predictions import activate
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.inputs.texts import whole_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

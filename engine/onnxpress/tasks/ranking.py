@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.answers.predictions import require_top_k
 from onnxpress.errors import ConfigError, TextTypeError
-from onnxpress.predictions import require_top_k
-from onnxpress.texts import as_list, describe
+from onnxpress.inputs.texts import as_list, describe
 
 __all__ = ["Ranked", "query_pairs", "ranked", "require_one_score"]
 

@@ -13,10 +13,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.answered import Answered
-from onnxpress.encoder import TokenRows
-from onnxpress.fidelity import Decision
-from onnxpress.vectors import Bounds
+from onnxpress.answers.answered import Answered
+from onnxpress.answers.fidelity import Decision
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.inputs.vectors import Bounds
 
 __all__ = ["Seen", "Task"]
 

@@ -9,13 +9,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.answered import Answered, joined_logits
-from onnxpress.encoder import TokenRows
-from onnxpress.fidelity import Decision
-from onnxpress.predictions import pool_windows
+from onnxpress.answers.answered import Answered, joined_logits
+from onnxpress.answers.fidelity import Decision
+from onnxpress.answers.predictions import pool_windows
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.inputs.vectors import Bounds
 from onnxpress.settings import Pooling
 from onnxpress.tasks.task import Seen
-from onnxpress.vectors import Bounds
 
 __all__ = ["TextClassification"]
 

@@ -9,12 +9,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.answered import Answered, joined_logits
-from onnxpress.encoder import TokenRows
-from onnxpress.fidelity import Decision
-from onnxpress.predictions import activate
+from onnxpress.answers.answered import Answered, joined_logits
+from onnxpress.answers.fidelity import Decision
+from onnxpress.answers.predictions import activate
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.inputs.vectors import Bounds, bounds_of
 from onnxpress.tasks.task import Seen
-from onnxpress.vectors import Bounds, bounds_of
 
 __all__ = ["TokenClassification"]
 

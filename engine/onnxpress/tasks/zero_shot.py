@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.answers.predictions import activate
 from onnxpress.errors import ConfigError, TextError, TextTypeError
-from onnxpress.predictions import activate
-from onnxpress.texts import LoneText, Text, as_several, describe
+from onnxpress.inputs.texts import LoneText, Text, as_several, describe
 
 if TYPE_CHECKING:
     from onnxpress.classifier import Classifier
-    from onnxpress.encoder import Encoder
+    from onnxpress.inputs.encoder import Encoder
 
 __all__ = [
     "TEMPLATE",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from onnxpress.manifest import Activation
+from onnxpress.artifacts.manifest import Activation
 
 __all__ = ["LENGTHS", "MARGINS", "UNKNOWN_SHARES", "score_bounds"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.answered import Answered
+from onnxpress.answers.answered import Answered
 from onnxpress.tasks.task import Task
 from onnxpress.watching.bounds import LENGTHS, MARGINS, UNKNOWN_SHARES, score_bounds
 from onnxpress.watching.counts import Bins, Counts, summed

@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import msgspec
 
-from onnxpress.artifact import open_artifact
+from onnxpress.artifacts.artifact import open_artifact
+from onnxpress.artifacts.manifest import Activation, Manifest
 from onnxpress.errors import ConfigError
-from onnxpress.manifest import Activation, Manifest
 from onnxpress.watching.bounds import LENGTHS, MARGINS, UNKNOWN_SHARES, score_bounds
 from onnxpress.watching.counts import Bins, Counts
 

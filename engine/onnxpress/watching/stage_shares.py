@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from onnxpress.budget import clopper_pearson
-from onnxpress.cascade_record import Cascade
+from onnxpress.answers.budget import clopper_pearson
+from onnxpress.artifacts.cascade_record import Cascade
 
 __all__ = ["CONFIDENCE", "WINDOW", "StageWatch", "unusual_shares"]
 

@@ -11,9 +11,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from onnxpress.encoder import TokenRows
-from onnxpress.planner import plan_batches
-from onnxpress.session import DISABLED_OPTIMIZERS, PROVIDERS, import_onnxruntime, session_options
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.running.planner import plan_batches
+from onnxpress.sessions.session import DISABLED_OPTIMIZERS, PROVIDERS, import_onnxruntime, session_options
 
 __all__ = ["Activations", "record_activations", "watch_values"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from onnxpress.cpu import available_cpus
-from onnxpress.encoder import TokenRows
-from onnxpress.manifest import Drift
+from onnxpress.artifacts.manifest import Drift
+from onnxpress.hardware.cpu import available_cpus
+from onnxpress.inputs.encoder import TokenRows
 from onnxpress_export.precision.activations import watch_values
 from onnxpress_export.precision.recipe import Recipe, outside
 

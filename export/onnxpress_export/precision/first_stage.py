@@ -12,14 +12,14 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from onnxpress.budget import clopper_pearson_upper
-from onnxpress.cascade_record import FIRST_STAGE_NAME, Cascade, CascadeChanged
-from onnxpress.encoder import TokenRows
-from onnxpress.fidelity import Answers, Decision
-from onnxpress.first_stage import FirstStage, Tables, write_tables
-from onnxpress.machine import saturates
-from onnxpress.manifest import Variant
-from onnxpress.predictions import activate
+from onnxpress.answers.budget import clopper_pearson_upper
+from onnxpress.answers.fidelity import Answers, Decision
+from onnxpress.answers.predictions import activate
+from onnxpress.artifacts.cascade_record import FIRST_STAGE_NAME, Cascade, CascadeChanged
+from onnxpress.artifacts.manifest import Variant
+from onnxpress.hardware.machine import saturates
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.running.first_stage import FirstStage, Tables, write_tables
 from onnxpress_export.precision.recheck import keeps_budget
 from onnxpress_export.precision.sample import HELPING, Sample
 from onnxpress_export.precision.student import teach

@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from onnxpress.cpu import available_cpus
-from onnxpress.encoder import TokenRows
+from onnxpress.hardware.cpu import available_cpus
+from onnxpress.inputs.encoder import TokenRows
 from onnxpress_export.passes._graph import add_initializer, add_node, constant
 from onnxpress_export.precision.activations import watch_values
 

@@ -11,14 +11,14 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from onnxpress.budget import clopper_pearson_upper
-from onnxpress.cascade_record import Cascade, CascadeChanged, CascadePoint
-from onnxpress.cpu import available_cpus
+from onnxpress.answers.budget import clopper_pearson_upper
+from onnxpress.answers.fidelity import Answers, Decision
+from onnxpress.artifacts.cascade_record import Cascade, CascadeChanged, CascadePoint
+from onnxpress.artifacts.manifest import Candidate, Drift, Fidelity, Target
 from onnxpress.errors import CheckFailedError
-from onnxpress.fidelity import Answers, Decision
-from onnxpress.int8_sums import WEIGHT_LIMITS
-from onnxpress.machine import saturates
-from onnxpress.manifest import Candidate, Drift, Fidelity, Target
+from onnxpress.hardware.cpu import available_cpus
+from onnxpress.hardware.int8_sums import WEIGHT_LIMITS
+from onnxpress.hardware.machine import saturates
 from onnxpress.tasks.comparison import Compared, Measure
 from onnxpress_export.precision.activations import record_activations
 from onnxpress_export.precision.drift import measure_drift

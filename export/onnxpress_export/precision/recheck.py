@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.budget import chance_within
-from onnxpress.cascade_record import CascadePoint
-from onnxpress.fidelity import Answers
+from onnxpress.answers.budget import chance_within
+from onnxpress.answers.fidelity import Answers
+from onnxpress.artifacts.cascade_record import CascadePoint
 
 __all__ = ["CHANCE", "after_recheck", "keeps_budget", "least_threshold", "threshold_points"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Literal
 
-from onnxpress.cpu import available_cpus
+from onnxpress.hardware.cpu import available_cpus
 from onnxpress_export.precision.activations import Activations
 from onnxpress_export.precision.products import Source, families
 from onnxpress_export.precision.recipe import MOST_OUTLIERS, Recipe, choose_recipes, finer_recipes

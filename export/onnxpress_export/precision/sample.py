@@ -13,14 +13,14 @@ import numpy as np
 from msgspec import structs
 from tokenizers import Tokenizer
 
-from onnxpress.encoder import Encoder, Text, TokenRows
+from onnxpress.answers.fidelity import Answers, Decision
 from onnxpress.errors import ConfigError
-from onnxpress.examples import Example, read_examples
-from onnxpress.fidelity import Answers, Decision
-from onnxpress.generic import GENERIC_NAME
-from onnxpress.planner import plan_batches
+from onnxpress.inputs.encoder import Encoder, Text, TokenRows
+from onnxpress.inputs.vectors import places_of
+from onnxpress.running.planner import plan_batches
+from onnxpress.samples.examples import Example, read_examples
+from onnxpress.samples.generic import GENERIC_NAME
 from onnxpress.tasks.comparison import COMPARISONS, Comparison
-from onnxpress.vectors import places_of
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.verify import torch_logits
 

@@ -13,9 +13,9 @@ import onnx_ir as ir
 from msgspec import structs
 from numpy.typing import NDArray
 
-from onnxpress.cascade_record import CascadePoint
-from onnxpress.fidelity import Answers, Decision
-from onnxpress.manifest import Candidate
+from onnxpress.answers.fidelity import Answers, Decision
+from onnxpress.artifacts.cascade_record import CascadePoint
+from onnxpress.artifacts.manifest import Candidate
 from onnxpress_export.precision.products import Source
 from onnxpress_export.precision.quantize import halve_weights, quantize_embeddings, quantize_products
 from onnxpress_export.precision.recheck import after_recheck, keeps_budget, least_threshold, threshold_points

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from onnxpress.first_stage import Tables, features_of, most_rows
+from onnxpress.running.first_stage import Tables, features_of, most_rows
 
 __all__ = ["Lesson", "teach"]
 

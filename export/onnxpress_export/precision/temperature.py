@@ -11,12 +11,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from onnxpress.calibration import fit_temperature, reliability_of
-from onnxpress.calibration_record import Calibration, Reliability
+from onnxpress.answers.calibration import fit_temperature, reliability_of
+from onnxpress.answers.fidelity import right_labels
+from onnxpress.artifacts.calibration_record import Calibration, Reliability
+from onnxpress.artifacts.manifest import Activation
 from onnxpress.errors import ConfigError
-from onnxpress.examples import Example
-from onnxpress.fidelity import right_labels
-from onnxpress.manifest import Activation
+from onnxpress.samples.examples import Example
 from onnxpress_export.precision.sample import Sample
 from onnxpress_export.precision.trial import Trial
 

@@ -18,13 +18,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from onnxpress.cpu import available_cpus
-from onnxpress.encoder import TokenRows
-from onnxpress.fidelity import Answers, Decision
-from onnxpress.planner import plan_batches
-from onnxpress.session import DISABLED_OPTIMIZERS, PROVIDERS, import_onnxruntime, session_options
+from onnxpress.answers.fidelity import Answers, Decision
+from onnxpress.hardware.cpu import available_cpus
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.inputs.vectors import bounds_of, places_of
+from onnxpress.running.planner import plan_batches
+from onnxpress.sessions.session import DISABLED_OPTIMIZERS, PROVIDERS, import_onnxruntime, session_options
 from onnxpress.tasks.comparison import COMPARISONS, Comparison
-from onnxpress.vectors import bounds_of, places_of
 
 __all__ = ["Trial", "node_times", "open_session"]
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.cpu import available_cpus
-from onnxpress.encoder import TokenRows
 from onnxpress.errors import CheckFailedError
-from onnxpress.session import DISABLED_OPTIMIZERS, PROVIDERS, import_onnxruntime, session_options
+from onnxpress.hardware.cpu import available_cpus
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.sessions.session import DISABLED_OPTIMIZERS, PROVIDERS, import_onnxruntime, session_options
 from onnxpress_export.tasks import ExportTask
 
 __all__ = ["TEXTS_COMPARED", "GraphsDifferError", "padded_logits", "require_alike"]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.artifacts.manifest import Activation, ProblemType, Task
 from onnxpress.errors import ConfigError
-from onnxpress.examples import Example
-from onnxpress.manifest import Activation, ProblemType, Task
+from onnxpress.inputs.vectors import Bounds
+from onnxpress.samples.examples import Example
 from onnxpress.tasks.comparison import Comparison
-from onnxpress.vectors import Bounds
 from onnxpress_export.passes import Passes
 
 __all__ = ["ExportTask", "Meaning", "all_of_each"]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import onnxpress
-from onnxpress import tuning
-from onnxpress.fidelity import Decision
-from onnxpress.manifest import MANIFEST_NAME
-from onnxpress.tuning import Measured, Tuning, write_tuning
+from onnxpress.answers.fidelity import Decision
+from onnxpress.artifacts.manifest import MANIFEST_NAME
+from onnxpress.tuned import tuning
+from onnxpress.tuned.tuning import Measured, Tuning, write_tuning
 from tests.conftest import edit_json
 
 DECISION = Decision("softmax")

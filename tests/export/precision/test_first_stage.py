@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 import onnxpress
-from onnxpress.artifact import record_of
-from onnxpress.budget import clopper_pearson_upper
-from onnxpress.cascade_record import FIRST_STAGE_NAME, describe
+from onnxpress.answers.budget import clopper_pearson_upper
+from onnxpress.answers.fidelity import Answers, Decision
+from onnxpress.artifacts.artifact import record_of
+from onnxpress.artifacts.cascade_record import FIRST_STAGE_NAME, describe
+from onnxpress.artifacts.manifest import MANIFEST_NAME, read_manifest
 from onnxpress.cli.main import app
-from onnxpress.fidelity import Answers, Decision
-from onnxpress.first_stage import FirstStage, read_tables, write_tables
-from onnxpress.manifest import MANIFEST_NAME, read_manifest
+from onnxpress.running.first_stage import FirstStage, read_tables, write_tables
 from onnxpress_export import export
 from onnxpress_export.precision import first_stage
 from onnxpress_export.precision.first_stage import least_margin, measure_cascade

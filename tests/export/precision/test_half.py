@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 
 import onnxpress
-from onnxpress.artifact import open_artifact
+from onnxpress.artifacts.artifact import open_artifact
 from onnxpress.errors import ConfigError
 from onnxpress_export import export
 from onnxpress_export.passes._graph import constant

@@ -16,14 +16,15 @@ from transformers import AlbertConfig, AutoModelForSequenceClassification
 
 import onnxpress
 import onnxpress.cli.verify as verify_command
-from onnxpress import machine, opening
-from onnxpress.answered import Answered
-from onnxpress.artifact import open_artifact
-from onnxpress.encoder import TokenRows
-from onnxpress.fidelity import Answers, Decision, FidelityError
-from onnxpress.generic import generic_examples
-from onnxpress.manifest import ChangedText, FileRecord, Variant
-from onnxpress.session import Session
+from onnxpress import opening
+from onnxpress.answers.answered import Answered
+from onnxpress.answers.fidelity import Answers, Decision, FidelityError
+from onnxpress.artifacts.artifact import open_artifact
+from onnxpress.artifacts.manifest import ChangedText, FileRecord, Variant
+from onnxpress.hardware import machine
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.samples.generic import generic_examples
+from onnxpress.sessions.session import Session
 from onnxpress_export import artifact as artifact_module
 from onnxpress_export import export, variants
 from onnxpress_export.fidelity_report import write_report

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import onnxpress
-from onnxpress.encoder import TokenRows
+from onnxpress.inputs.encoder import TokenRows
 from onnxpress_export.precision.activations import Activations, record_activations
 from onnxpress_export.precision.drift import measure_drift
 from onnxpress_export.precision.products import Source, families, find_sources, weighted_nodes

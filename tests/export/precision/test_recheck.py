@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from onnxpress.fidelity import Answers, Decision
+from onnxpress.answers.fidelity import Answers, Decision
 from onnxpress_export.precision.int8 import fastest_with_recheck
 from onnxpress_export.precision.recheck import after_recheck, keeps_budget, least_threshold, threshold_points
 from tests.export.precision.test_search import Known

@@ -9,9 +9,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxpress.encoder import TokenRows
-from onnxpress.fidelity import Answers, Decision
-from onnxpress.manifest import Candidate
+from onnxpress.answers.fidelity import Answers, Decision
+from onnxpress.artifacts.manifest import Candidate
+from onnxpress.inputs.encoder import TokenRows
 from onnxpress_export.precision import recipe_book
 from onnxpress_export.precision.activations import Activations
 from onnxpress_export.precision.products import Product, Source

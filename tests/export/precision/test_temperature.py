@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import onnxpress
-from onnxpress.calibration_record import describe_reliability
-from onnxpress.manifest import read_manifest
+from onnxpress.artifacts.calibration_record import describe_reliability
+from onnxpress.artifacts.manifest import read_manifest
 from onnxpress_export import ExportReport, export
 from tests.conftest import WORDS, MakeCheckpoint
 

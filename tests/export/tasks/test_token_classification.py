@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from onnxpress import ConfigError
-from onnxpress.manifest import read_manifest
+from onnxpress.artifacts.manifest import read_manifest
 from onnxpress_export import ExportReport, classifier_graph, export
 from onnxpress_export.capture import capture
 from onnxpress_export.passes import CPU, EVERY_TOKEN, PACKED, PORTABLE, apply_passes

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import onnxpress
-from onnxpress.artifact import open_artifact
+from onnxpress.artifacts.artifact import open_artifact
+from onnxpress.artifacts.manifest import Manifest
 from onnxpress.errors import ConfigError
-from onnxpress.manifest import Manifest
-from onnxpress.vectors import bounds_of
+from onnxpress.inputs.vectors import bounds_of
 from onnxpress_export import export
 from onnxpress_export.precision import search
 from tests.cli.test_commands import refusal, run

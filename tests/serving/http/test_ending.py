@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 import onnxpress
-from onnxpress.artifact import open_artifact
+from onnxpress.artifacts.artifact import open_artifact
 from onnxpress.serving.http.app import make_app
 from onnxpress.serving.http.limits import Limits
 from onnxpress.serving.http.models import Model

@@ -11,9 +11,10 @@ from msgspec import UNSET
 from numpy.typing import NDArray
 
 from onnxpress import __version__
+from onnxpress.answers.predictions import activate, top_labels
+from onnxpress.artifacts.manifest import Manifest
 from onnxpress.errors import DeadlineExceededError, TooManyTokensError
-from onnxpress.manifest import Manifest
-from onnxpress.predictions import activate, top_labels
+from onnxpress.inputs.texts import Text
 from onnxpress.serving.asynchronous import AsyncClassifier
 from onnxpress.serving.http.arrival import Deadline
 from onnxpress.serving.http.limits import Limits
@@ -21,7 +22,6 @@ from onnxpress.serving.http.messages import Parameters, PredictRequest, RerankRe
 from onnxpress.serving.http.models import Model
 from onnxpress.serving.http.refusal import Refusal
 from onnxpress.tasks.zero_shot import TEMPLATE, split_labels
-from onnxpress.texts import Text
 
 __all__ = ["describe_model", "predict", "require_taken", "rerank", "zero_shot"]
 

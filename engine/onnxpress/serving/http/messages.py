@@ -8,8 +8,8 @@ from typing import Any, Final, Literal, NoReturn, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from onnxpress.inputs.texts import Text
 from onnxpress.serving.http.refusal import Refusal
-from onnxpress.texts import Text
 
 __all__ = [
     "FORMS",

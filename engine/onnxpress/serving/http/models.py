@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from onnxpress.artifact import open_artifact
+from onnxpress.artifacts.artifact import open_artifact
+from onnxpress.artifacts.manifest import Manifest
 from onnxpress.classifier import Classifier
 from onnxpress.errors import ConfigError
-from onnxpress.manifest import Manifest
 from onnxpress.model import Model as Loaded
 from onnxpress.serving.asynchronous import AsyncClassifier
 from onnxpress.serving.http.limits import Limits

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
-from onnxpress.cpu_name import cpu_identity
-from onnxpress.machine import vector_extensions
-from onnxpress.manifest import MANIFEST_NAME
-from onnxpress.session import import_onnxruntime
+from onnxpress.artifacts.manifest import MANIFEST_NAME
+from onnxpress.hardware.cpu_name import cpu_identity
+from onnxpress.hardware.machine import vector_extensions
+from onnxpress.sessions.session import import_onnxruntime
 
 __all__ = ["local_key"]
 

@@ -10,10 +10,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.answered import Answered
-from onnxpress.cascade import Running
+from onnxpress.answers.answered import Answered
 from onnxpress.errors import TextError
-from onnxpress.texts import Text, Words
+from onnxpress.inputs.texts import Text, Words
+from onnxpress.running.cascade import Running
 
 __all__ = ["CHARACTERS_AHEAD", "Part", "Places", "Started", "chunks_of"]
 

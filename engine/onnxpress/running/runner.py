@@ -12,9 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.encoder import TokenRows
-from onnxpress.ending import native
-from onnxpress.planner import (
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.running.planner import (
     Bucket,
     bucket_widths,
     packed_width,
@@ -24,8 +23,9 @@ from onnxpress.planner import (
     rows_of_width,
     widths_together,
 )
-from onnxpress.session import Session, import_onnxruntime
-from onnxpress.worker_sessions import WorkerSessions
+from onnxpress.running.worker_sessions import WorkerSessions
+from onnxpress.sessions.ending import native
+from onnxpress.sessions.session import Session, import_onnxruntime
 
 __all__ = ["RUN_COST", "Company", "EqualLengths", "PackedRows", "PaddedBuckets", "Runner"]
 

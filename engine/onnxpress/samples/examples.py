@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 
-from onnxpress.encoder import Text
 from onnxpress.errors import ConfigError, MissingDependencyError
+from onnxpress.inputs.encoder import Text
 from onnxpress.scoring.csv_rows import Dialect, csv_header, csv_rows
 from onnxpress.scoring.json_text import decode_json
 from onnxpress.scoring.options import Compression, Format, format_of
@@ -25,7 +25,7 @@ __all__ = ["Example", "read_examples", "read_texts"]
 class Example(msgspec.Struct, frozen=True):
     """A text, or a sentence pair, and its right label where it is known.
 
-    As files give it, see `onnxpress.sample_labels` for what the model makes of it: a text, or several of them.
+    As files give it, see `onnxpress.answers.sample_labels` for what the model makes of it: a text, or several of them.
     """
 
     text: Text

@@ -14,7 +14,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.ending import native
 from onnxpress.errors import (
     ConfigError,
     NoTokensError,
@@ -25,9 +24,10 @@ from onnxpress.errors import (
     TextTypeError,
     TooManyTokensError,
 )
+from onnxpress.inputs.texts import Text, Words, describe, size_of
+from onnxpress.inputs.vectors import bounds_of, places_of
+from onnxpress.sessions.ending import native
 from onnxpress.settings import LongText
-from onnxpress.texts import Text, Words, describe, size_of
-from onnxpress.vectors import bounds_of, places_of
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer

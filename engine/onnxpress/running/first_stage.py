@@ -19,8 +19,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.encoder import TokenRows
-from onnxpress.planner import Bucket
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.running.planner import Bucket
 
 __all__ = ["FORMAT", "MOST_BYTES", "FirstStage", "Tables", "features_of", "most_rows", "read_tables", "write_tables"]
 

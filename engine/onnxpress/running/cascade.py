@@ -25,15 +25,15 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.answered import Answered
-from onnxpress.encoder import TokenRows
+from onnxpress.answers.answered import Answered
 from onnxpress.errors import RunError
-from onnxpress.first_stage import FirstStage
-from onnxpress.planner import Bucket
-from onnxpress.runner import Runner
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.inputs.vectors import Bounds, places_of
+from onnxpress.running.first_stage import FirstStage
+from onnxpress.running.planner import Bucket
+from onnxpress.running.runner import Runner
+from onnxpress.running.workers import Workers
 from onnxpress.tasks.task import Task
-from onnxpress.vectors import Bounds, places_of
-from onnxpress.workers import Workers
 
 __all__ = ["Cascade", "Running", "Stage"]
 

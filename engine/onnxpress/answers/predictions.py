@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.manifest import Activation
+from onnxpress.artifacts.manifest import Activation
 from onnxpress.settings import Pooling, require_whole
 
 __all__ = [

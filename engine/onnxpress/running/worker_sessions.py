@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.session import Session
+from onnxpress.sessions.session import Session
 from onnxpress.system import thread_cpus
 
 __all__ = ["WorkerSessions", "affinity_of"]

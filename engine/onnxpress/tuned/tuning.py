@@ -13,13 +13,13 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from onnxpress.beside import read_beside
 from onnxpress.classifier import Classifier
-from onnxpress.cpu import available_cpus
-from onnxpress.encoder import Text
 from onnxpress.errors import ConfigError
-from onnxpress.local_key import local_key
+from onnxpress.hardware.cpu import available_cpus
+from onnxpress.hardware.local_key import local_key
+from onnxpress.inputs.encoder import Text
 from onnxpress.system import replace_file
+from onnxpress.tuned.beside import read_beside
 
 __all__ = ["Measured", "Tuning", "find_tuning", "tune", "tuning_path", "write_tuning"]
 

@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.ending import native
 from onnxpress.errors import (
     ArtifactIntegrityError,
     ClosedError,
@@ -22,9 +21,10 @@ from onnxpress.errors import (
     OnnxpressError,
     RunError,
 )
-from onnxpress.forked import let_forked_processes_end
+from onnxpress.sessions.ending import native
+from onnxpress.sessions.forked import let_forked_processes_end
+from onnxpress.sessions.telemetry import telemetry_is_off
 from onnxpress.settings import CudaSettings
-from onnxpress.telemetry import telemetry_is_off
 
 __all__ = [
     "DISABLED_OPTIMIZERS",

@@ -10,7 +10,7 @@ from functools import cache
 from importlib import import_module
 from typing import Final
 
-from onnxpress.cpuid import asked_of_glibc, asked_of_the_cpu
+from onnxpress.hardware.cpuid import asked_of_glibc, asked_of_the_cpu
 
 __all__ = ["SIMD", "cpu_features"]
 

@@ -8,12 +8,12 @@ from typing import Final
 
 import msgspec
 
-from onnxpress.cpu import available_cpus
-from onnxpress.cpu_features import cpu_features
-from onnxpress.cpu_name import cpu_model
+from onnxpress.artifacts.manifest import Target
 from onnxpress.errors import DeviceUnavailableError
-from onnxpress.int8_sums import WEIGHT_LIMITS, sums_are_exact
-from onnxpress.manifest import Target
+from onnxpress.hardware.cpu import available_cpus
+from onnxpress.hardware.cpu_features import cpu_features
+from onnxpress.hardware.cpu_name import cpu_model
+from onnxpress.hardware.int8_sums import WEIGHT_LIMITS, sums_are_exact
 from onnxpress.system import load_average
 
 __all__ = ["Machine", "cpu_model", "describe_machine", "int8_target", "saturates", "vector_extensions"]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec import structs
 
+from onnxpress.artifacts.manifest import Activation
 from onnxpress.errors import ConfigError
-from onnxpress.examples import Example
-from onnxpress.manifest import Activation
+
+if TYPE_CHECKING:
+    from onnxpress.samples.examples import Example
 
 __all__ = ["with_right_labels"]
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.budget import chance_kept, chance_within, clopper_pearson_upper, texts_needed, wilson_interval
+from onnxpress.answers.budget import chance_kept, chance_within, clopper_pearson_upper, texts_needed, wilson_interval
+from onnxpress.answers.owners import Owners
+from onnxpress.answers.predictions import activate, default_thresholds
+from onnxpress.artifacts.manifest import Activation, ChangedText, Fidelity
 from onnxpress.errors import CheckFailedError
-from onnxpress.manifest import Activation, ChangedText, Fidelity
-from onnxpress.owners import Owners
-from onnxpress.predictions import activate, default_thresholds
 
 if TYPE_CHECKING:
-    from onnxpress.examples import Example
+    from onnxpress.samples.examples import Example
 
 __all__ = [
     "Answers",
@@ -353,7 +353,7 @@ def certainty(fidelity: Fidelity) -> str:
 def right_labels(examples: Sequence[Example], labels: Sequence[str]) -> NDArray[np.bool_]:
     """Which of `labels` are right for each of `examples`, all of which have some, bool [texts, labels].
 
-    Their labels are names, as `onnxpress.sample_labels` gives them.
+    Their labels are names, as `onnxpress.answers.sample_labels` gives them.
     """
     names = [example.label if isinstance(example.label, tuple) else (example.label,) for example in examples]
     return np.array([[label in right for label in labels] for right in names], dtype=np.bool_)
@@ -382,7 +382,7 @@ class _Quality:
 def _quality(
     logits: NDArray[np.float32], examples: Sequence[Example], labels: Sequence[str], decision: Decision
 ) -> _Quality:
-    """By the examples that have a label, as `onnxpress.sample_labels` gives it."""
+    """By the examples that have a label, as `onnxpress.answers.sample_labels` gives it."""
     known = np.array([example.label is not None for example in examples])
     if not known.any():
         return _Quality()

@@ -9,8 +9,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.encoder import TokenRows
-from onnxpress.vectors import Bounds, places_of, split_vectors, taken
+from onnxpress.inputs.encoder import TokenRows
+from onnxpress.inputs.vectors import Bounds, places_of, split_vectors, taken
 
 __all__ = ["Answered", "joined_logits"]
 

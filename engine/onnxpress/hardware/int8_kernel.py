@@ -8,10 +8,10 @@ from typing import Final
 
 import msgspec
 
+from onnxpress.artifacts.manifest import Target
 from onnxpress.errors import MissingDependencyError
-from onnxpress.int8_sums import WEIGHT_LIMITS, sums_are_exact
-from onnxpress.machine import int8_target, vector_extensions
-from onnxpress.manifest import Target
+from onnxpress.hardware.int8_sums import WEIGHT_LIMITS, sums_are_exact
+from onnxpress.hardware.machine import int8_target, vector_extensions
 
 __all__ = ["Int8Products", "int8_products", "kernel_of"]
 

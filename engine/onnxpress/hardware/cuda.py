@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from onnxpress.session import PROVIDERS, import_onnxruntime
+from onnxpress.sessions.session import PROVIDERS, import_onnxruntime
 
 __all__ = ["cuda_problem"]
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from onnxpress.artifacts.external_data import external_files
+from onnxpress.artifacts.manifest import FileRecord, Manifest, Variant, read_manifest
 from onnxpress.errors import ArtifactError, ArtifactIntegrityError, ConfigError, PrecisionUnavailableError
-from onnxpress.external_data import external_files
-from onnxpress.manifest import FileRecord, Manifest, Variant, read_manifest
-from onnxpress.session import Device
+from onnxpress.sessions.session import Device
 
 __all__ = ["PRECISIONS", "Artifact", "file_inside", "open_artifact", "record_of"]
 

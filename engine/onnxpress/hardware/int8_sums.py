@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from onnxpress.manifest import Target
-from onnxpress.session import PROVIDERS, import_onnxruntime, session_options
+from onnxpress.artifacts.manifest import Target
+from onnxpress.sessions.session import PROVIDERS, import_onnxruntime, session_options
 
 __all__ = ["WEIGHT_LIMITS", "product_graph", "sums_are_exact"]
 

@@ -9,9 +9,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from onnxpress.archives import archive_kind
-from onnxpress.calibration_record import Calibration, Reliability
-from onnxpress.cascade_record import FIRST_STAGE_NAME, Cascade
+from onnxpress.artifacts.archives import archive_kind
+from onnxpress.artifacts.calibration_record import Calibration, Reliability
+from onnxpress.artifacts.cascade_record import FIRST_STAGE_NAME, Cascade
 from onnxpress.errors import ArtifactNotFoundError, ArtifactSchemaError
 
 __all__ = [

@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.calibration_record import Reliability, ReliabilityBin
-from onnxpress.manifest import Activation
-from onnxpress.predictions import activate
+from onnxpress.answers.predictions import activate
+from onnxpress.artifacts.calibration_record import Reliability, ReliabilityBin
+from onnxpress.artifacts.manifest import Activation
 
 __all__ = ["fit_temperature", "log_loss", "reliability_of"]
 

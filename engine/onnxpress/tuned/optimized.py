@@ -17,14 +17,14 @@ from zlib import crc32
 import msgspec
 import numpy as np
 
-from onnxpress.artifact import Artifact, file_inside
-from onnxpress.beside import owned_by_us, read_beside
+from onnxpress.artifacts.artifact import Artifact, file_inside
+from onnxpress.artifacts.external_data import external_files
+from onnxpress.artifacts.manifest import Graph, Variant
 from onnxpress.errors import ArtifactError, ArtifactIntegrityError, CheckFailedError
-from onnxpress.external_data import external_files
-from onnxpress.local_key import local_key
-from onnxpress.machine import saturates
-from onnxpress.manifest import Graph, Variant
-from onnxpress.session import DISABLED_OPTIMIZERS, PROVIDERS, Session, import_onnxruntime, session_options
+from onnxpress.hardware.local_key import local_key
+from onnxpress.hardware.machine import saturates
+from onnxpress.sessions.session import DISABLED_OPTIMIZERS, PROVIDERS, Session, import_onnxruntime, session_options
+from onnxpress.tuned.beside import owned_by_us, read_beside
 
 __all__ = ["find_optimized", "optimized_path", "save_optimized"]
 

@@ -1,0 +1,1 @@
+"""What logits say, and when two answers are the same."""

@@ -1,0 +1,1 @@
+"""What an artifact is, and reading one."""

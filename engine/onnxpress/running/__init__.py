@@ -1,0 +1,1 @@
+"""Tokens to logits: plans, batches, and the stages of a cascade."""

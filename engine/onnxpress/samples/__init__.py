@@ -1,0 +1,1 @@
+"""Files of examples, with labels or without."""

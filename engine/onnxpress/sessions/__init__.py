@@ -1,0 +1,1 @@
+"""A graph in ONNX Runtime, from its opening to its end."""

@@ -1,0 +1,1 @@
+"""What `onnxpress tune` keeps beside an artifact."""
