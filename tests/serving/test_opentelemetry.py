@@ -127,8 +127,10 @@ def test_kinds_and_units(reader: InMemoryMetricReader, meter: Meter) -> None:
     assert data is not None
     metrics = {metric.name: metric for metric in data.resource_metrics[0].scope_metrics[0].metrics}
     sums = {name for name, metric in metrics.items() if getattr(metric.data, "is_monotonic", False)}
-    assert metrics.keys() - sums == {"onnxpress.waiting_requests", "onnxpress.waiting_tokens"}
+    gauges = {"onnxpress.waiting_requests", "onnxpress.waiting_tokens", "onnxpress.stages_outside"}
+    assert metrics.keys() - sums == gauges
     assert {name: metric.unit for name, metric in metrics.items() if metric.unit} == {
+        "onnxpress.stages_outside": "{stage}",
         "onnxpress.requests": "{request}",
         "onnxpress.answers": "{answer}",
         "onnxpress.stage_answers": "{answer}",

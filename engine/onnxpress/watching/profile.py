@@ -11,7 +11,7 @@ from uuid import uuid4
 import msgspec
 
 from onnxpress.artifacts.artifact import open_artifact
-from onnxpress.artifacts.manifest import Activation, Manifest
+from onnxpress.artifacts.manifest import Activation, Manifest, Task
 from onnxpress.errors import ConfigError
 from onnxpress.watching.bounds import LENGTHS, MARGINS, UNKNOWN_SHARES, score_bounds
 from onnxpress.watching.counts import Bins, Counts
@@ -62,7 +62,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         labels: Its labels.
         activation: What makes scores of its logits.
         texts: Texts that were answered.
-        label_counts: Texts by their best label, in the order of `labels`; None for a regression.
+        task: What was labelled: texts, or their tokens.
+        label_counts: Texts by their best label, or tokens by theirs, in the order of `labels`; None for a regression.
         scores: By the best label's score; of a regression, by the value of each output.
         margins: By how far a text is from another answer, in logits; None for a regression.
         lengths: By the tokens that the model read of a text.
@@ -90,6 +91,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     cut: Count
     in_windows: Count
     answered: dict[str, Count]
+    task: Task = "text-classification"
 
     def __post_init__(self) -> None:
         regression = self.activation == "identity"
@@ -107,7 +109,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             if histogram.bounds != bounds or len(histogram.counts) != len(bounds) + 1:
                 raise ValueError(f"bins of other bounds than those of schema {SCHEMA_VERSION}")
         counts = [histogram.counts for histogram, _ in held] + [tuple(self.answered.values())]
-        counts += [] if self.label_counts is None else [self.label_counts]
+        of_texts = self.task == "text-classification"
+        counts += [self.label_counts] if of_texts and self.label_counts is not None else []
         if wrong := [sum(found) for found in counts if sum(found) != self.texts]:
             raise ValueError(f"counts of {wrong[0]:,} texts in a profile of {self.texts:,}")
 
@@ -139,6 +142,7 @@ def profile_of(manifest: Manifest, counts: Counts) -> Profile:
         model=model_of(manifest),
         labels=manifest.labels,
         activation=manifest.activation,
+        task=manifest.task,
         texts=counts.texts,
         label_counts=None if regression else _dense(counts.labels, outputs),
         scores=tuple(_histogram(bins, bounds) for bins in scores),
