@@ -41,7 +41,7 @@ def test_it_ends_with_a_scored_file_and_the_page(ran: list[list[str]], tmp_path:
     done = CliRunner().invoke(command.app, ["--directory", str(tmp_path)])
     assert done.exit_code == 0, done.output  # a void run of the benchmark ends nothing
     names = [" ".join(arguments[:2]) if arguments[0] == "bench" else arguments[0] for arguments in ran]
-    assert names == ["export", "inspect", "predict", "score", "bench run", "bench report"]
+    assert names == ["export", "inspect", "predict", "score", "explain", "bench run", "bench report"]
     assert ran[-1][-1] == str(tmp_path / "benchmark.html") and ran[-1][2] == str(tmp_path / "benchmark.json")
     assert done.stdout.splitlines()[-2] == str(tmp_path / "held-out.scored.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "held-out.jsonl").read_text().splitlines()]

@@ -126,10 +126,11 @@ def demo(
         sample = () if plan.precisions == "fp32" else ("--sample", str(measured))
         onnxpress("export", str(checkpoint), str(artifact), "--force", "--precision", plan.precisions, *sample)
     onnxpress("inspect", str(artifact))
-    console.rule("3. Classifying, without torch: texts, then a file", align="left")
+    console.rule("3. Classifying, without torch: texts, a file, and why", align="left")
     onnxpress("predict", str(artifact), *_SENTENCES)
     scored = root / "held-out.scored.jsonl"
     onnxpress("score", str(artifact), str(reviews), str(scored), "--restart")
+    onnxpress("explain", str(artifact), _SENTENCES[-1], "--html", str(root / "why.html"))
     console.rule("4. Measured beside the transformers pipeline", align="left")
     result, page = root / "benchmark.json", root / "benchmark.html"
     count = blocks or plan.blocks
