@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 import onnxpress
 from onnxpress.answers.answered import joined_logits
 from onnxpress.answers.fidelity import Answers
+from onnxpress.examples import read_examples
 from onnxpress.running.first_stage import FirstStage, Tables, write_tables
-from onnxpress.samples.examples import read_examples
 from onnxpress_export.precision.student import Lesson, teach
 
 BUDGETS: Final = (0.001, 0.002, 0.005)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import onnxpress
 from onnxpress.answers.answered import Answered
 from onnxpress.artifacts.artifact import open_artifact
-from onnxpress.samples.examples import read_examples
+from onnxpress.examples import read_examples
 from onnxpress.watching.compare import compare_profiles
 from onnxpress.watching.observe import observer_of
 from onnxpress.watching.profile import Profile, profile_of

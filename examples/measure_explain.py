@@ -22,7 +22,7 @@ from scipy.stats import spearmanr
 
 import onnxpress
 from onnxpress.artifacts.manifest import read_manifest
-from onnxpress.samples.examples import read_texts
+from onnxpress.examples import read_texts
 from onnxpress_bench.statistics import median, paired_ratio
 
 TEXTS: Final = (

@@ -20,8 +20,8 @@ import onnxpress
 from onnxpress.answers.budget import clopper_pearson_upper
 from onnxpress.answers.fidelity import Answers
 from onnxpress.artifacts.manifest import read_manifest
+from onnxpress.examples import read_examples
 from onnxpress.inputs.texts import Text
-from onnxpress.samples.examples import read_examples
 from onnxpress_bench.statistics import Ratio, median, paired_ratio
 
 

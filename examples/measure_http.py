@@ -23,7 +23,7 @@ from time import perf_counter
 from urllib.parse import urlsplit
 
 import onnxpress
-from onnxpress.samples.examples import read_texts
+from onnxpress.examples import read_texts
 
 CALLERS = 256
 SINGLES = 300

@@ -13,7 +13,7 @@ from pathlib import Path
 from time import perf_counter
 
 import onnxpress
-from onnxpress.samples.examples import read_texts
+from onnxpress.examples import read_texts
 
 CALLERS = 256
 SECONDS = 10.0

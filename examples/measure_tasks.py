@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, pipeline
 
 import onnxpress
 from onnxpress.artifacts.artifact import open_artifact
-from onnxpress.samples.examples import read_texts
+from onnxpress.examples import read_texts
 from onnxpress_bench.statistics import median, paired_ratio
 
 LABELS = "acting plot music camera humour pace ending cast dialogue effects".split()

@@ -167,7 +167,7 @@ def _measure_now(
 ) -> GateResult:
     require(("onnxruntime",), extra="cpu")
     from onnxpress.artifacts.artifact import open_artifact
-    from onnxpress.samples.examples import read_examples
+    from onnxpress.examples import read_examples
     from onnxpress_bench.gate.paired import Side, compare_now
     from onnxpress_bench.process import Python, this_python, worker_sources
 

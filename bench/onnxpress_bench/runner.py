@@ -23,8 +23,8 @@ from onnxpress.answers.sample_labels import with_right_labels
 from onnxpress.artifacts.artifact import Artifact, open_artifact
 from onnxpress.artifacts.manifest import Manifest
 from onnxpress.errors import ConfigError
+from onnxpress.examples import Example, read_examples
 from onnxpress.hardware.machine import describe_machine, vector_extensions
-from onnxpress.samples.examples import Example, read_examples
 from onnxpress_bench.agreement import align, changed_answers, compared_by, fits
 from onnxpress_bench.compare import compare_with_itself, compare_with_peers
 from onnxpress_bench.conditions import Watch

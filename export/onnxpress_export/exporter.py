@@ -23,7 +23,7 @@ from onnxpress.artifacts.artifact import record_of
 from onnxpress.artifacts.cascade_record import Cascade
 from onnxpress.artifacts.manifest import SCHEMA_VERSION, Manifest, Provenance, Tokens, Variant
 from onnxpress.errors import ConfigError
-from onnxpress.samples.examples import read_examples
+from onnxpress.examples import read_examples
 from onnxpress.watching.profile import PROFILE_NAME
 from onnxpress_export.artifact import (
     CPU_GRAPH_NAME,
@@ -135,7 +135,7 @@ def export(
             is smaller.
         precisions: What to write: "fp32"; "int8" for CPUs; "fp16" for CUDA.
         sample: Texts to choose the lower precisions' numbers by, and to measure them on, see
-            `onnxpress.samples.examples`; None for some generic ones.
+            `onnxpress.examples`; None for some generic ones.
         max_disagreement: Share of answers that a precision may change, of texts that its making never saw.
         int8_for: The CPUs that int8 is for: "vnni", "avx2", "avx512" without VNNI, "arm64", or "auto" for
             this machine's.

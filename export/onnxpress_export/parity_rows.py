@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.samples.generic import generic_examples
+from onnxpress.generic import generic_examples
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.model_inputs import ending_token, ordinary_tokens
 

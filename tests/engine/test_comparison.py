@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from onnxpress.answers.fidelity import Answers, Decision, NotFiniteError, told_of_tokens
 from onnxpress.errors import ConfigError
+from onnxpress.examples import Example
 from onnxpress.inputs.encoder import Encoder
-from onnxpress.samples.examples import Example
 from onnxpress.tasks.comparison import COMPARISONS, Compared, Measure
 
 LABELS = ("O", "B-PER", "I-PER", "LOC")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import onnxpress
-from onnxpress.samples.examples import Example, read_examples, read_texts
+from onnxpress.examples import Example, read_examples, read_texts
 
 
 def written(path: Path, content: bytes) -> Path:

@@ -19,7 +19,7 @@ from onnxpress.answers.fidelity import (
     require_budget,
 )
 from onnxpress.artifacts.manifest import Candidate, Drift, Fidelity, Parity
-from onnxpress.samples.examples import Example
+from onnxpress.examples import Example
 
 
 def array(rows: list[list[float]]) -> np.ndarray:

@@ -12,7 +12,7 @@ import pytest
 from onnxpress.answers.fidelity import Answers, Decision, compare_answers
 from onnxpress.answers.sample_labels import with_right_labels
 from onnxpress.errors import ConfigError
-from onnxpress.samples.examples import Example, read_examples
+from onnxpress.examples import Example, read_examples
 
 TWO = ("negative", "positive")
 MOODS = ("joy", "anger", "mild, lasting fear")

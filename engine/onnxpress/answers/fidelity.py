@@ -16,7 +16,7 @@ from onnxpress.artifacts.manifest import Activation, ChangedText, Fidelity
 from onnxpress.errors import CheckFailedError
 
 if TYPE_CHECKING:
-    from onnxpress.samples.examples import Example
+    from onnxpress.examples import Example
 
 __all__ = [
     "Answers",

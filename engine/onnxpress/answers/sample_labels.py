@@ -14,7 +14,7 @@ from onnxpress.artifacts.manifest import Activation
 from onnxpress.errors import ConfigError
 
 if TYPE_CHECKING:
-    from onnxpress.samples.examples import Example
+    from onnxpress.examples import Example
 
 __all__ = ["with_right_labels"]
 

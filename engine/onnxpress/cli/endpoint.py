@@ -14,9 +14,9 @@ from onnxpress.artifacts.artifact import open_artifact
 from onnxpress.endpoint.client import find_endpoint
 from onnxpress.endpoint.comparison import EndpointError, EndpointReport, compare_found
 from onnxpress.errors import ConfigError, TaskError
+from onnxpress.examples import read_examples
 from onnxpress.inputs.texts import Text
 from onnxpress.loading import load
-from onnxpress.samples.examples import read_examples
 
 __all__ = ["verify_endpoint"]
 

@@ -12,10 +12,10 @@ from rich.table import Table
 from onnxpress.artifacts.artifact import PRECISIONS, Artifact, open_artifact
 from onnxpress.artifacts.manifest import Variant
 from onnxpress.cli.progress import show_steps
+from onnxpress.examples import read_examples
+from onnxpress.generic import generic_examples
 from onnxpress.hardware.cpu import available_cpus
 from onnxpress.loading import load
-from onnxpress.samples.examples import read_examples
-from onnxpress.samples.generic import generic_examples
 from onnxpress.tuned.optimized import save_optimized
 from onnxpress.tuned.tuning import Measured, write_tuning
 from onnxpress.tuned.tuning import tune as measure

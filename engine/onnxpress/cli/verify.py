@@ -15,8 +15,8 @@ from onnxpress.artifacts.artifact import open_artifact
 from onnxpress.cli.endpoint import verify_endpoint
 from onnxpress.cli.progress import show_steps
 from onnxpress.errors import ConfigError
+from onnxpress.examples import read_examples
 from onnxpress.loading import load
-from onnxpress.samples.examples import read_examples
 from onnxpress.sessions.session import resolve_device
 from onnxpress.tasks.comparison import COMPARISONS, Compared, Measure
 

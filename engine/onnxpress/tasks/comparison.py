@@ -25,7 +25,7 @@ from onnxpress.tasks.entities import Entity, EntityMaker
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from onnxpress.samples.examples import Example
+    from onnxpress.examples import Example
 
 __all__ = ["COMPARISONS", "Compared", "Comparison", "Measure"]
 

@@ -15,11 +15,11 @@ from tokenizers import Tokenizer
 
 from onnxpress.answers.fidelity import Answers, Decision
 from onnxpress.errors import ConfigError
+from onnxpress.examples import Example, read_examples
+from onnxpress.generic import GENERIC_NAME
 from onnxpress.inputs.encoder import Encoder, Text, TokenRows
 from onnxpress.inputs.vectors import places_of
 from onnxpress.running.planner import plan_batches
-from onnxpress.samples.examples import Example, read_examples
-from onnxpress.samples.generic import GENERIC_NAME
 from onnxpress.tasks.comparison import COMPARISONS, Comparison
 from onnxpress_export.checkpoint import Checkpoint
 from onnxpress_export.verify import torch_logits

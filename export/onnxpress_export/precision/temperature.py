@@ -16,7 +16,7 @@ from onnxpress.answers.fidelity import right_labels
 from onnxpress.artifacts.calibration_record import Calibration, Reliability
 from onnxpress.artifacts.manifest import Activation
 from onnxpress.errors import ConfigError
-from onnxpress.samples.examples import Example
+from onnxpress.examples import Example
 from onnxpress_export.precision.sample import Sample
 from onnxpress_export.precision.trial import Trial
 

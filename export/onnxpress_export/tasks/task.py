@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from onnxpress.artifacts.manifest import Activation, ProblemType, Task
 from onnxpress.errors import ConfigError
+from onnxpress.examples import Example
 from onnxpress.inputs.vectors import Bounds
-from onnxpress.samples.examples import Example
 from onnxpress.tasks.comparison import Comparison
 from onnxpress_export.passes import Passes
 

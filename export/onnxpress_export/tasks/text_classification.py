@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification
 
+from onnxpress.generic import generic_examples
 from onnxpress.inputs.vectors import Bounds
-from onnxpress.samples.generic import generic_examples
 from onnxpress.tasks.comparison import COMPARISONS
 from onnxpress_export.meaning import activation as read_activation
 from onnxpress_export.meaning import problem_type as read_problem_type

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from transformers import AutoModelForTokenClassification
 
 from onnxpress.errors import ConfigError
+from onnxpress.examples import Example
+from onnxpress.generic import generic_examples
 from onnxpress.inputs.vectors import bounds_of
-from onnxpress.samples.examples import Example
-from onnxpress.samples.generic import generic_examples
 from onnxpress.tasks.comparison import COMPARISONS
 from onnxpress_export.passes import EVERY_TOKEN
 from onnxpress_export.tasks.task import ExportTask, Meaning

@@ -21,9 +21,9 @@ from onnxpress.answers.answered import Answered
 from onnxpress.answers.fidelity import Answers, Decision, FidelityError
 from onnxpress.artifacts.artifact import open_artifact
 from onnxpress.artifacts.manifest import ChangedText, FileRecord, Variant
+from onnxpress.generic import generic_examples
 from onnxpress.hardware import machine
 from onnxpress.inputs.encoder import TokenRows
-from onnxpress.samples.generic import generic_examples
 from onnxpress.sessions.session import Session
 from onnxpress_export import artifact as artifact_module
 from onnxpress_export import export, variants

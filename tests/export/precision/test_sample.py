@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from onnxpress.errors import ConfigError
-from onnxpress.samples.examples import Example
+from onnxpress.examples import Example
 from onnxpress_export.checkpoint import Checkpoint, load_checkpoint
 from onnxpress_export.precision.sample import Sample, read_sample, without_repeats
 from tests.conftest import MakeCheckpoint

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from onnxpress.samples.examples import Example
+from onnxpress.examples import Example
 
 __all__ = ["GENERIC_NAME", "generic_examples"]
 
