@@ -72,7 +72,8 @@ async def saturate(ask: Ask, texts: list[str], seconds: float) -> float:
     async def caller() -> None:
         nonlocal answered
         while perf_counter() < ends:
-            answered += await ask(generator.choice(texts)) == 200
+            status = await ask(generator.choice(texts))
+            answered += status == 200  # not in one statement, which would read `answered` before it waits
 
     begin = perf_counter()
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
