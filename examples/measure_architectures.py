@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 import onnxpress
 from onnxpress_bench.statistics import median, paired_ratio
@@ -94,6 +95,7 @@ def measure(artifact: Path) -> tuple[list[float], list[float]]:
 
 def main(model_types: list[str]) -> None:
     """Print a line for each type."""
+    logging.disable_progress_bar()
     for model_type in model_types:
         with tempfile.TemporaryDirectory() as name:
             save_checkpoint(model_type, Path(name) / "checkpoint")
