@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from onnxpress.answers.predictions import Prediction, predicted, require_top_k
 from onnxpress.classifier import Classifier
-from onnxpress.errors import ClosedError, DeadlineExceededError, TextError
+from onnxpress.errors import ClosedError, TextError
 from onnxpress.inputs.texts import LoneText, Text, as_several, is_lone
 from onnxpress.serving.front import Front, ServedModel
 from onnxpress.serving.request import Request, stacked
 from onnxpress.serving.service import Encode
-from onnxpress.sessions.ending import native
 from onnxpress.tasks.ranking import Ranked, query_pairs, ranked
 from onnxpress.tasks.zero_shot import TEMPLATE, ZeroShot, answers, pairs, premises, text_of
 
@@ -60,21 +59,10 @@ class AsyncService(Front[ServedModel]):
 
         Raises as `AsyncClassifier.classify` does.
         """
-        try:
-            requests = self._service.enter(len(texts), timeout)
-            try:
-                async with asyncio.timeout(requests[0].remaining() if requests else None):
-                    await self._answered(requests, texts, encode)
-                    return requests
-            finally:
-                for request in requests:
-                    request.future.cancel()
-        except TimeoutError:
-            assert timeout is not None
-            raise DeadlineExceededError(timeout) from None
-        except ClosedError:
-            native.hold_daemon()
-            raise
+        with self._entered(len(texts), timeout) as requests:
+            async with asyncio.timeout(requests[0].remaining() if requests else None):
+                await self._answered(requests, texts, encode)
+        return requests
 
     async def _answered(self, requests: Sequence[Request], texts: Sequence[Text], encode: Encode | None) -> None:
         """Tokenize `texts`, here or in another thread, and wait for their logits."""

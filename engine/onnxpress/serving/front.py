@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+from onnxpress.errors import ClosedError, DeadlineExceededError
 from onnxpress.model import Model
 from onnxpress.serving.metrics import ServiceMetrics
-from onnxpress.serving.request import QueueLimits
+from onnxpress.serving.request import QueueLimits, Request
 from onnxpress.serving.service import Service, WhenFull
+from onnxpress.sessions.ending import native
 
 __all__ = ["Front", "ServedModel"]
 
@@ -50,3 +54,26 @@ class Front(Generic[ServedModel]):
     def metrics(self) -> ServiceMetrics:
         """What was done so far, and what waits."""
         return self._service.metrics()
+
+    @contextmanager
+    def _entered(self, count: int, timeout: float | None) -> Iterator[list[Request]]:
+        """Requests for `count` texts, which nobody wants any more behind the block; a TimeoutError in it is theirs.
+
+        Raises:
+            OverloadedError: Too much waits, and `when_full` is "raise", or too many callers wait for room.
+            DeadlineExceededError: There was no answer in time.
+            ClosedError: The service is closed, or was before it came to these requests.
+        """
+        try:
+            requests = self._service.enter(count, timeout)
+            try:
+                yield requests
+            finally:
+                for request in requests:
+                    request.future.cancel()
+        except TimeoutError:
+            assert timeout is not None
+            raise DeadlineExceededError(timeout) from None
+        except ClosedError:
+            native.hold_daemon()
+            raise

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from onnxpress.answers.predictions import Prediction, predicted, require_top_k
 from onnxpress.classifier import Classifier
-from onnxpress.errors import ClosedError, DeadlineExceededError, TextError
+from onnxpress.errors import TextError
 from onnxpress.inputs.texts import LoneText, Text, as_several, as_text, is_lone
 from onnxpress.serving.front import Front, ServedModel
 from onnxpress.serving.request import Request, stacked
 from onnxpress.serving.service import Encode
-from onnxpress.sessions.ending import native
 from onnxpress.tasks.ranking import Ranked, query_pairs, ranked
 from onnxpress.tasks.zero_shot import TEMPLATE, ZeroShot, answers, pairs, premises, text_of
 
@@ -59,22 +58,11 @@ class ThreadedService(Front[ServedModel]):
 
     def _asked(self, texts: Sequence[Text], timeout: float | None, encode: Encode | None = None) -> list[Request]:
         """Requests for `texts`, each answered. Raises as `AsyncClassifier.classify` does."""
-        try:
-            requests = self._service.enter(len(texts), timeout)
-            try:
-                self._service.queue(requests, texts, encode)
-                for request in requests:
-                    request.future.result(request.remaining())
-                return requests
-            finally:
-                for request in requests:
-                    request.future.cancel()
-        except TimeoutError:
-            assert timeout is not None
-            raise DeadlineExceededError(timeout) from None
-        except ClosedError:
-            native.hold_daemon()
-            raise
+        with self._entered(len(texts), timeout) as requests:
+            self._service.queue(requests, texts, encode)
+            for request in requests:
+                request.future.result(request.remaining())
+        return requests
 
 
 class ThreadedClassifier(ThreadedService[Classifier]):
