@@ -10,8 +10,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from onnxpress.errors import CheckpointError
+from onnxpress_export.loading_errors import one_line
 
-__all__ = ["HUB_ID", "body_folder", "check_at_once", "check_files", "check_quantization", "check_unused", "find_file"]
+__all__ = [
+    "HUB_ID",
+    "body_folder",
+    "check_at_once",
+    "check_files",
+    "check_quantization",
+    "check_unused",
+    "find_file",
+    "read_object",
+]
 
 HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -58,6 +68,22 @@ def find_file(source: str, name: str, options: Mapping[str, Any]) -> Path | None
         )
         return None if found is None else Path(found)
     return None
+
+
+def read_object(source: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON object in the file `name`, found as `find_file` does; an empty one where there is no such file.
+
+    Raises:
+        CheckpointError: It cannot be read, or holds something else.
+    """
+    path = find_file(source, name, options)
+    if path is None:
+        return {}
+    with one_line(source, f"its {name} cannot be read"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise CheckpointError(source, f"its {name} cannot be read (it holds no JSON object). Save it again.")
+    return content
 
 
 def check_files(source: str, base: str, *, allow_pickle: bool) -> None:

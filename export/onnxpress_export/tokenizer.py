@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from onnxpress.errors import CheckpointError
-from onnxpress_export.checkpoint_files import find_file
+from onnxpress_export.checkpoint_files import find_file, read_object
 from onnxpress_export.loading_errors import one_line
 from onnxpress_export.slow_tokenizer import SLOW_FILES, agreeing
 from onnxpress_export.token_corpus import corpus
@@ -69,7 +69,7 @@ def load_tokenizer(source: str, options: Mapping[str, Any]) -> OwnTokenizer:
     with one_line(source, f"its {_FAST} cannot be read"):
         content = json.loads(path.read_text(encoding="utf-8"))
         Tokenizer.from_str(json.dumps(content))
-    settings = _settings(source, options)
+    settings = read_object(source, _SETTINGS, options)
     if settings.get("split_special_tokens"):
         raise CheckpointError(
             source,
@@ -156,14 +156,3 @@ def _bare(content: str) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
-
-
-def _settings(source: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    path = find_file(source, _SETTINGS, options)
-    if path is None:
-        return {}
-    with one_line(source, f"its {_SETTINGS} cannot be read"):
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(settings, dict):
-        raise CheckpointError(source, f"its {_SETTINGS} must hold a JSON object. Save the tokenizer again.")
-    return settings

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
 
-from onnxpress_bench.systems.batches import BatchServing
+from onnxpress_bench.systems.from_text import FromText
 from onnxpress_bench.systems.spec import SystemSpec, Text
-from onnxpress_bench.systems.torch_models import labels_of
 
 __all__ = ["CrossEncoderSystem"]
 
 
-class CrossEncoderSystem:
+class CrossEncoderSystem(FromText):
     """It sorts by length itself."""
 
     def __init__(self, spec: SystemSpec) -> None:
         self._model = CrossEncoder(spec.model, device="cpu", model_kwargs={"dtype": torch.float32})
-        self.labels = labels_of(self._model.model.config)
-        assert spec.batch_size is not None
-        self._batch_size = spec.batch_size
+        super().__init__(spec, self._model.model.config)
 
     def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Raw scores [texts, labels], in order.
@@ -42,14 +38,3 @@ class CrossEncoderSystem:
             convert_to_numpy=True,
         )
         return found.reshape(len(texts), len(self.labels))
-
-    def encode(self, texts: Sequence[Text]) -> None:
-        """`predict` runs from text only."""
-
-    def run(self, encoded: Any) -> None:
-        """Never called: `encode` gives nothing."""
-        raise NotImplementedError
-
-    def serve(self) -> BatchServing:
-        """Take requests, batching what waits."""
-        return BatchServing(self.logits, self._batch_size)

@@ -14,8 +14,8 @@ from optimum.onnxruntime.configuration import AutoQuantizationConfig
 from transformers import AutoTokenizer
 
 from onnxpress_bench.systems.batches import BatchedSystem
+from onnxpress_bench.systems.from_text import labels_of
 from onnxpress_bench.systems.spec import SystemSpec, Text
-from onnxpress_bench.systems.torch_models import labels_of
 
 __all__ = ["optimum_system", "prepare_optimum"]
 

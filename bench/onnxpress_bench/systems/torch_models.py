@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from transformers.utils import logging
 
-from onnxpress_bench.systems.batches import BatchedSystem, BatchServing
+from onnxpress_bench.systems.batches import BatchedSystem
+from onnxpress_bench.systems.from_text import FromText, labels_of
 from onnxpress_bench.systems.spec import SystemSpec, Text
 
-__all__ = ["Pipeline", "labels_of", "load_model", "torch_model"]
+__all__ = ["Pipeline", "load_model", "torch_model"]
 
 
 def load_model(checkpoint: str) -> tuple[Any, Any]:
@@ -22,11 +23,6 @@ def load_model(checkpoint: str) -> tuple[Any, Any]:
     logging.disable_progress_bar()
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
     return model, AutoTokenizer.from_pretrained(checkpoint)
-
-
-def labels_of(config: Any) -> list[str]:
-    """The labels by index."""
-    return [config.id2label[index] for index in range(config.num_labels)]
 
 
 def torch_model(spec: SystemSpec) -> BatchedSystem:
@@ -46,15 +42,13 @@ def torch_model(spec: SystemSpec) -> BatchedSystem:
     return BatchedSystem(labels_of(model.config), tokenize, forward, spec.batch_size)
 
 
-class Pipeline:
+class Pipeline(FromText):
     """`pipeline("text-classification")`, which has its own batches: in the order given, padded to the longest."""
 
     def __init__(self, spec: SystemSpec) -> None:
         logging.disable_progress_bar()
         self._pipeline: Any = pipeline("text-classification", model=spec.model, dtype=torch.float32, device="cpu")
-        self.labels = labels_of(self._pipeline.model.config)
-        assert spec.batch_size is not None
-        self._batch_size = spec.batch_size
+        super().__init__(spec, self._pipeline.model.config)
 
     def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Raw scores [texts, labels], in order."""
@@ -68,14 +62,3 @@ class Pipeline:
             for score in scores:
                 row[places[score["label"]]] = score["score"]
         return found
-
-    def encode(self, texts: Sequence[Text]) -> None:
-        """The pipeline runs from text only."""
-
-    def run(self, encoded: Any) -> None:
-        """Never called: `encode` gives nothing."""
-        raise NotImplementedError
-
-    def serve(self) -> BatchServing:
-        """Take requests, batching what waits."""
-        return BatchServing(self.logits, self._batch_size)

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from transformers import ZeroShotClassificationPipeline, pipeline
 from transformers.utils import logging
 
-from onnxpress_bench.systems.batches import BatchServing
+from onnxpress_bench.systems.from_text import FromText
 from onnxpress_bench.systems.spec import SystemSpec, Text
-from onnxpress_bench.systems.torch_models import labels_of
 
 __all__ = ["ZeroShotPipeline", "grouped"]
 
@@ -25,7 +24,7 @@ class _Logits(ZeroShotClassificationPipeline):  # type: ignore[misc]  # transfor
         return np.concatenate([output["logits"].float().numpy() for output in model_outputs])
 
 
-class ZeroShotPipeline:
+class ZeroShotPipeline(FromText):
     """`pipeline("zero-shot-classification")`, which has its own batches: in the order given, padded to the longest."""
 
     def __init__(self, spec: SystemSpec) -> None:
@@ -33,9 +32,7 @@ class ZeroShotPipeline:
         self._pipeline: Any = pipeline(
             "zero-shot-classification", model=spec.model, dtype=torch.float32, device="cpu", pipeline_class=_Logits
         )
-        self.labels = labels_of(self._pipeline.model.config)
-        assert spec.batch_size is not None
-        self._batch_size = spec.batch_size
+        super().__init__(spec, self._pipeline.model.config)
 
     def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Raw scores [texts, labels], in order: one call for all texts with the same hypotheses.
@@ -52,17 +49,6 @@ class ZeroShotPipeline:
             for (_, start), rows in zip(groups, answers, strict=True):
                 found[start : start + len(hypotheses)] = rows
         return found
-
-    def encode(self, texts: Sequence[Text]) -> None:
-        """The pipeline runs from text only."""
-
-    def run(self, encoded: Any) -> None:
-        """Never called: `encode` gives nothing."""
-        raise NotImplementedError
-
-    def serve(self) -> BatchServing:
-        """Take requests, batching what waits."""
-        return BatchServing(self.logits, self._batch_size)
 
 
 def grouped(texts: Sequence[Text]) -> dict[tuple[str, ...], list[tuple[str, int]]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from onnxpress.errors import CheckpointError
-from onnxpress_export.checkpoint_files import find_file
+from onnxpress_export.checkpoint_files import find_file, read_object
 from onnxpress_export.loading_errors import one_line
 
 __all__ = ["ModuleFiles", "SentenceFiles", "read_sentence_files", "stored_activation"]
@@ -105,7 +105,7 @@ def read_sentence_files(source: str, options: Mapping[str, Any]) -> SentenceFile
             "with SetFit, or fine-tune the body for sequence classification.",
         )
     _require_no_prompt(source, options)
-    setfit = _object(source, _SETFIT, options)
+    setfit = read_object(source, _SETFIT, options)
     labels = setfit.get("labels")
     return SentenceFiles(
         body=body,
@@ -121,7 +121,7 @@ def read_sentence_files(source: str, options: Mapping[str, Any]) -> SentenceFile
 
 def stored_activation(source: str, options: Mapping[str, Any]) -> str | None:
     """The activation that CrossEncoder writes beside its modules, from its version 5.4 on; None where there is none."""
-    found = _object(source, _SETTINGS, options).get("activation_fn")
+    found = read_object(source, _SETTINGS, options).get("activation_fn")
     return found if isinstance(found, str) and found else None
 
 
@@ -144,11 +144,11 @@ def _listed(source: str, options: Mapping[str, Any]) -> list[tuple[str, str]] | 
 
 def _body_settings(source: str, body: str, options: Mapping[str, Any]) -> dict[str, Any]:
     names = [f"{body}/{name}" if body else name for name in _BODY_SETTINGS]
-    return next((found for name in names if (found := _object(source, name, options))), {})
+    return next((found for name in names if (found := read_object(source, name, options))), {})
 
 
 def _module(source: str, path: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    return _object(source, f"{path}/config.json", options) if path else {}
+    return read_object(source, f"{path}/config.json", options) if path else {}
 
 
 def _output(module: ModuleFiles) -> str:
@@ -157,12 +157,12 @@ def _output(module: ModuleFiles) -> str:
 
 
 def _is_classifier(source: str, body: str, options: Mapping[str, Any]) -> bool:
-    config = _object(source, f"{body}/config.json" if body else "config.json", options)
+    config = read_object(source, f"{body}/config.json" if body else "config.json", options)
     return any(str(name).endswith(_CLASSIFIERS) for name in config.get("architectures") or ())
 
 
 def _require_no_prompt(source: str, options: Mapping[str, Any]) -> None:
-    settings = _object(source, _SETTINGS, options)
+    settings = read_object(source, _SETTINGS, options)
     name = settings.get("default_prompt_name")
     prompts = settings.get("prompts")
     prompt = prompts.get(name) if isinstance(prompts, dict) and name is not None else None
@@ -172,18 +172,6 @@ def _require_no_prompt(source: str, options: Mapping[str, Any]) -> None:
             f"{_SETTINGS} writes the prompt {str(prompt)[:100]!r} before every text, which an artifact does not do. "
             "Set default_prompt_name to null, and write it before your texts yourself.",
         )
-
-
-def _object(source: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON object in the file `name`; an empty one where there is no such file."""
-    path = find_file(source, name, options)
-    if path is None:
-        return {}
-    with one_line(source, f"its {name} cannot be read"):
-        content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise CheckpointError(source, f"its {name} cannot be read (it holds no JSON object). Save it again.")
-    return content
 
 
 def _whole(value: object) -> int | None:
