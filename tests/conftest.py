@@ -19,6 +19,7 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertForTokenClassification,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
@@ -75,8 +76,13 @@ def randomize(model: Model) -> Model:
     return model
 
 
-def save_checkpoint(directory: Path, labels: Sequence[str] = ("negative", "positive"), **settings: object) -> None:
-    """Save a seeded two-layer BERT classifier; keyword arguments go to its configuration."""
+def save_checkpoint(
+    directory: Path,
+    labels: Sequence[str] = ("negative", "positive"),
+    architecture: type[PreTrainedModel] = BertForSequenceClassification,
+    **settings: object,
+) -> None:
+    """Save a seeded two-layer BERT classifier; further keyword arguments go to its configuration."""
     tokenizer = make_tokenizer()
     config = BertConfig(
         vocab_size=len(tokenizer),
@@ -89,7 +95,7 @@ def save_checkpoint(directory: Path, labels: Sequence[str] = ("negative", "posit
         label2id={label: index for index, label in enumerate(labels)},
         **settings,
     )
-    randomize(BertForSequenceClassification(config)).save_pretrained(directory)
+    randomize(architecture(config)).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 
 
@@ -179,14 +185,7 @@ def token_artifact(made_once: MadeOnce) -> Path:
 
 
 def _export_tagger(directory: Path) -> None:
-    tokenizer = make_tokenizer()
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-        max_position_embeddings=MAX_LENGTH, id2label=dict(enumerate(TOKEN_LABELS)),
-        label2id={label: index for index, label in enumerate(TOKEN_LABELS)},
-    )  # fmt: skip
-    randomize(BertForTokenClassification(config)).save_pretrained(directory / "checkpoint")
-    tokenizer.save_pretrained(directory / "checkpoint")
+    save_checkpoint(directory / "checkpoint", TOKEN_LABELS, BertForTokenClassification)
     export(directory / "checkpoint", directory / "artifact")
 
 

@@ -12,27 +12,10 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
-from onnxpress_export import classifier_graph, export, exporter
+from onnxpress_export import export, exporter
 from onnxpress_export.graph_census import attention_count
 from onnxpress_export.verify import ParityError, UnfusedAttentionError, check_fusion
-
-
-def sabotage(monkeypatch: pytest.MonkeyPatch, change: Callable[[ir.Model], None]) -> None:
-    """Let every export change its graph behind the passes' back."""
-    capture = classifier_graph.capture
-
-    def captured(*arguments: object) -> ir.Model:
-        model = capture(*arguments)  # type: ignore[arg-type]
-        change(model)
-        return model
-
-    monkeypatch.setattr(classifier_graph, "capture", captured)
-
-
-def drop_masks(model: ir.Model) -> None:
-    for node in model.graph:
-        if node.op_type == "MultiHeadAttention":
-            node.replace_input_with(4, None)
+from tests.export.sabotage import drop_masks, sabotage
 
 
 def change_the_head(model: ir.Model, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:

@@ -102,17 +102,7 @@ class _OfTexts:
         return Owners.alone(len(rows.lengths))
 
     def compare(self, answers: Answers, rows: TokenRows, found: Compared, measure: Measure) -> Fidelity:
-        return compare_answers(
-            answers,
-            found.logits,
-            measure.examples,
-            measure.labels,
-            sample=measure.sample,
-            budget=measure.budget,
-            speed=found.speed,
-            torch=found.torch,
-            name=found.name,
-        )
+        return _compared(answers, found, measure)
 
 
 class _OfTokens:
@@ -140,18 +130,7 @@ class _OfTokens:
             answered = Answered(logits, stages, rows, bounds=bounds_of(rows.lengths))
             return maker.entities(answered, "simple", _OUTSIDE)
 
-        fidelity = compare_answers(
-            answers,
-            found.logits,
-            measure.examples,
-            measure.labels,
-            sample=measure.sample,
-            budget=measure.budget,
-            speed=found.speed,
-            torch=found.torch,
-            name=found.name,
-            told=_Teller(answers, found.logits, rows, measure.labels),
-        )
+        fidelity = _compared(answers, found, measure, told=_Teller(answers, found.logits, rows, measure.labels))
         theirs, ours = entities(answers.logits), entities(found.logits)
         both = sum(len(_places(one) & _places(other)) for one, other in zip(theirs, ours, strict=True))
         decides = answers.owners.decides
@@ -163,6 +142,21 @@ class _OfTokens:
             equal=both,
         )
         return structs.replace(fidelity, tokens=tokens)
+
+
+def _compared(answers: Answers, found: Compared, measure: Measure, told: _Teller | None = None) -> Fidelity:
+    return compare_answers(
+        answers,
+        found.logits,
+        measure.examples,
+        measure.labels,
+        sample=measure.sample,
+        budget=measure.budget,
+        speed=found.speed,
+        torch=found.torch,
+        name=found.name,
+        told=told,
+    )
 
 
 @dataclass(frozen=True, slots=True)

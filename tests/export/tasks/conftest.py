@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from transformers import BertConfig, BertForTokenClassification
+from transformers import BertForTokenClassification
 
 from onnxpress_export import ExportReport, export
-from tests.conftest import MAX_LENGTH, make_tokenizer, randomize
+from tests.conftest import make_tokenizer, save_checkpoint
 
 LABELS = ("O", "B-PER", "I-PER", "place", "B-ORG")
 """As a checkpoint may have them: not all of them are BIO."""
@@ -21,19 +21,7 @@ LABELS = ("O", "B-PER", "I-PER", "place", "B-ORG")
 @pytest.fixture(scope="session")
 def token_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("tokens")
-    tokenizer = make_tokenizer()
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=MAX_LENGTH,
-        id2label=dict(enumerate(LABELS)),
-        label2id={label: index for index, label in enumerate(LABELS)},
-    )
-    randomize(BertForTokenClassification(config)).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    save_checkpoint(directory, LABELS, BertForTokenClassification)
     return directory
 
 

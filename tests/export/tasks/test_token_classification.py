@@ -26,7 +26,7 @@ from transformers import (
 
 from onnxpress import ConfigError
 from onnxpress.artifacts.manifest import read_manifest
-from onnxpress_export import ExportReport, classifier_graph, export
+from onnxpress_export import ExportReport, export
 from onnxpress_export.capture import capture
 from onnxpress_export.passes import CPU, EVERY_TOKEN, PACKED, PORTABLE, apply_passes
 from onnxpress_export.passes._graph import add_initializer, add_node
@@ -34,6 +34,7 @@ from onnxpress_export.passes.pack_tokens import _Packing
 from onnxpress_export.tasks import TASKS, all_of_each
 from onnxpress_export.verify import ParityError
 from tests.conftest import make_tokenizer, randomize
+from tests.export.sabotage import drop_masks, sabotage
 from tests.export.tasks.conftest import LABELS
 from tests.export.test_passes import ATOL, random_inputs, run
 
@@ -142,24 +143,6 @@ def test_every_pass_keeps_each_token(name: str) -> None:
             np.testing.assert_allclose(run(packed, inputs), wanted, **band)
             if not padded:
                 np.testing.assert_allclose(run(cpu, inputs)[mask], wanted, **band)
-
-
-def sabotage(monkeypatch: pytest.MonkeyPatch, change: Callable[[ir.Model], None]) -> None:
-    """Let every export change its graph behind the passes' back."""
-    kept = classifier_graph.capture
-
-    def captured(*arguments: object) -> ir.Model:
-        model = kept(*arguments)  # type: ignore[arg-type]
-        change(model)
-        return model
-
-    monkeypatch.setattr(classifier_graph, "capture", captured)
-
-
-def drop_masks(model: ir.Model) -> None:
-    for node in model.graph:
-        if node.op_type == "MultiHeadAttention":
-            node.replace_input_with(4, None)
 
 
 def _replace_output(model: ir.Model, change: Callable[[ir.Value], ir.Value]) -> None:
